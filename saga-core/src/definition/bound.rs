@@ -1,0 +1,106 @@
+//! A user's step bound to the source of its input, with the types erased: what the engine runs.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::source::{Outputs, Resolver};
+use crate::checkpoint::{Checkpoint, CheckpointError, Digest, Payload};
+use crate::fault::StepError;
+use crate::id::Op;
+use crate::step::{Compensation, Outcome, Probe, Step, StepContext};
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What an attempt brought back when it did not fail.
+#[derive(Debug)]
+pub(crate) enum Success {
+    Output(Payload),
+    Probed(Probe<Payload>),
+    Compensated,
+}
+
+/// One attempt, its input decoded, ready to run.
+pub(crate) struct Prepared {
+    /// The fingerprint of the step's input.
+    pub(crate) input: Digest,
+    pub(crate) run: Box<dyn FnOnce(StepContext) -> BoxFuture<'static, Result<Success, StepError>> + Send>,
+}
+
+pub(crate) trait BoundStep: Send + Sync {
+    /// Decodes what the operation needs.
+    fn prepare(&self, op: Op, index: usize, outputs: &Outputs<'_>) -> Result<Prepared, CheckpointError>;
+}
+
+type Undo<S> = for<'a> fn(
+    &'a S,
+    &'a StepContext,
+    <S as Step>::Input,
+    Outcome<<S as Step>::Output>,
+) -> BoxFuture<'a, Result<(), StepError>>;
+
+pub(crate) struct Bound<S: Step> {
+    step: Arc<S>,
+    input: Resolver<S::Input>,
+    undo: Option<Undo<S>>,
+}
+
+impl<S: Step> Bound<S> {
+    pub(crate) fn new(step: S, input: Resolver<S::Input>) -> Self {
+        Self { step: Arc::new(step), input, undo: None }
+    }
+}
+
+impl<S: Compensation> Bound<S> {
+    pub(crate) fn compensatable(step: S, input: Resolver<S::Input>) -> Self {
+        let undo: Undo<S> = |step, cx, input, outcome| step.compensate(cx, input, outcome);
+        Self { undo: Some(undo), ..Self::new(step, input) }
+    }
+}
+
+impl<S: Step> BoundStep for Bound<S> {
+    fn prepare(&self, op: Op, index: usize, outputs: &Outputs<'_>) -> Result<Prepared, CheckpointError> {
+        let input = self.input.resolve(outputs)?;
+        let digest = input.encode()?.digest();
+        let step = self.step.clone();
+        let run: Box<dyn FnOnce(StepContext) -> BoxFuture<'static, _> + Send> = match op {
+            Op::Run => Box::new(move |cx| {
+                Box::pin(async move {
+                    let output = step.run(&cx, input).await?;
+                    encode(&output).map(Success::Output)
+                })
+            }),
+            Op::Probe => Box::new(move |cx| {
+                Box::pin(async move {
+                    Ok(Success::Probed(match step.probe(&cx, input).await? {
+                        Probe::Applied(output) => Probe::Applied(encode(&output)?),
+                        Probe::NotApplied => Probe::NotApplied,
+                        Probe::Unknown => Probe::Unknown,
+                        Probe::Unsupported => Probe::Unsupported,
+                    }))
+                })
+            }),
+            Op::Compensate => {
+                let outcome = match outputs.0.steps()[index].output() {
+                    Some(output) => Outcome::Done(S::Output::decode(output)?),
+                    None => Outcome::Unknown,
+                };
+                let undo = self.undo;
+                Box::new(move |cx| {
+                    Box::pin(async move {
+                        if let Some(undo) = undo {
+                            undo(&step, &cx, input, outcome).await?;
+                        }
+                        Ok(Success::Compensated)
+                    })
+                })
+            }
+        };
+        Ok(Prepared { input: digest, run })
+    }
+}
+
+/// The effect has happened: an output that cannot be written down leaves the step's fate unknown.
+fn encode(output: &impl Checkpoint) -> Result<Payload, StepError> {
+    output.encode().map_err(|error| StepError::fatal(format!("the output cannot be journalled: {error}")))
+}

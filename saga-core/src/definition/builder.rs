@@ -1,0 +1,310 @@
+//! The builder: declares steps in order and hands back a typed handle for each.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::bound::{Bound, BoundStep};
+use super::plan::{Kind, Policy, StepPlan};
+use super::source::{Brand, Resolver, Soft, Source, output_resolver, soft_resolver};
+use crate::checkpoint::Checkpoint;
+use crate::id::StepName;
+use crate::retry::RetryPolicy;
+use crate::step::{Compensation, Step};
+use std::sync::Arc;
+
+/// How long an attempt may take unless the step says otherwise: 30 s, what most gateways allow
+/// themselves.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What has been declared so far.
+#[derive(Default)]
+pub(crate) struct Draft {
+    pub(crate) plans: Vec<StepPlan>,
+    pub(crate) bound: Vec<Arc<dyn BoundStep>>,
+    /// The steps that the next one comes after.
+    frontier: Vec<usize>,
+}
+
+/// Declares the steps of one saga, inside [`Definition::build`](super::Definition::build).
+///
+/// Order of declaration is order of execution. The lifetime `'id` belongs to this one call of
+/// `build`: handles of another saga do not compile.
+#[derive(Clone, Copy)]
+pub struct SagaBuilder<'id> {
+    pub(crate) draft: &'id RefCell<Draft>,
+    pub(crate) brand: Brand<'id>,
+}
+
+impl<'id> SagaBuilder<'id> {
+    /// A step without effect. It is never undone; its failure turns the saga back.
+    pub fn query<S, I>(&self, name: &str, step: S, input: I) -> StepHandle<'id, S::Output, Query>
+    where
+        S: Step,
+        I: Source<'id, Value = S::Input>,
+    {
+        self.declare(name, Kind::Query, input, |input| Arc::new(Bound::new(step, input)))
+    }
+
+    /// A step whose effect its compensation undoes when the saga turns back.
+    pub fn compensatable<S, I>(&self, name: &str, step: S, input: I) -> StepHandle<'id, S::Output, Compensatable>
+    where
+        S: Compensation,
+        I: Source<'id, Value = S::Input>,
+    {
+        self.declare(name, Kind::Compensatable, input, |input| Arc::new(Bound::compensatable(step, input)))
+    }
+
+    /// The point of no return. Once it is done the saga only goes forward; while its outcome is
+    /// unknown no direction is taken. Give it a [`Step::probe`].
+    pub fn pivot<S, I>(&self, name: &str, step: S, input: I) -> StepHandle<'id, S::Output, Pivot>
+    where
+        S: Step,
+        I: Source<'id, Value = S::Input>,
+    {
+        self.declare(name, Kind::Pivot, input, |input| Arc::new(Bound::new(step, input)))
+    }
+
+    /// A step after the point of no return: retried until done, patiently.
+    pub fn retryable<S, I>(&self, name: &str, step: S, input: I) -> StepHandle<'id, S::Output, Retryable>
+    where
+        S: Step,
+        I: Source<'id, Value = S::Input>,
+    {
+        self.declare(name, Kind::Retryable, input, |input| Arc::new(Bound::new(step, input)))
+    }
+
+    /// A step whose failure is recorded, and the saga goes on. Later steps read [`Soft`].
+    pub fn best_effort<S, I>(&self, name: &str, step: S, input: I) -> StepHandle<'id, S::Output, BestEffort>
+    where
+        S: Step,
+        I: Source<'id, Value = S::Input>,
+    {
+        self.declare(name, Kind::BestEffort, input, |input| Arc::new(Bound::new(step, input)))
+    }
+
+    /// A best-effort step that is undone when the saga turns back later.
+    pub fn best_effort_compensatable<S, I>(
+        &self,
+        name: &str,
+        step: S,
+        input: I,
+    ) -> StepHandle<'id, S::Output, BestEffort>
+    where
+        S: Compensation,
+        I: Source<'id, Value = S::Input>,
+    {
+        let handle = self.declare(name, Kind::BestEffort, input, |input| Arc::new(Bound::compensatable(step, input)));
+        self.draft.borrow_mut().plans[handle.index].compensate = Some(patient());
+        handle
+    }
+
+    /// Runs branches side by side; the next step comes after all of them.
+    ///
+    /// ```
+    /// use saga_core::{step_fn, Definition};
+    ///
+    /// let definition = Definition::build("look-up", 1, |saga, sku: saga_core::InputHandle<'_, String>| {
+    ///     let (price, stock) = saga.parallel(|group| {
+    ///         let price = group.branch(|saga| saga.query("price", step_fn(async |_, _: String| Ok(1_999)), sku));
+    ///         let stock = group.branch(|saga| saga.query("stock", step_fn(async |_, _: String| Ok(3)), sku));
+    ///         (price, stock)
+    ///     });
+    ///     let offer = step_fn(async |_, (price, stock): (i64, i64)| Ok(price * stock));
+    ///     let offer = saga.query("offer", offer, (price, stock));
+    ///     saga.returns(offer)
+    /// })?;
+    /// # Ok::<(), saga_core::BuildError>(())
+    /// ```
+    pub fn parallel<T>(&self, declare: impl FnOnce(&mut Parallel<'id>) -> T) -> T {
+        let start = self.draft.borrow().frontier.clone();
+        let mut group = Parallel { builder: *self, start, ends: Vec::new() };
+        let handles = declare(&mut group);
+        let Parallel { start, mut ends, .. } = group;
+        ends.sort_unstable();
+        ends.dedup();
+        self.draft.borrow_mut().frontier = if ends.is_empty() { start } else { ends };
+        handles
+    }
+
+    /// What the saga returns when it completes: a handle, a tuple of handles, or `()`.
+    pub fn returns<R: Source<'id>>(&self, output: R) -> Returns<'id, R::Value> {
+        let mut reads = Vec::new();
+        let output = output.resolver(&mut reads);
+        Returns { output, reads, brand: PhantomData }
+    }
+
+    fn declare<T, K, I>(
+        &self,
+        name: &str,
+        kind: Kind,
+        input: I,
+        bind: impl FnOnce(Resolver<I::Value>) -> Arc<dyn BoundStep>,
+    ) -> StepHandle<'id, T, K>
+    where
+        I: Source<'id>,
+    {
+        let mut reads = Vec::new();
+        let bound = bind(input.resolver(&mut reads));
+        reads.sort_unstable();
+        reads.dedup();
+        let mut draft = self.draft.borrow_mut();
+        let index = draft.plans.len();
+        let after = std::mem::replace(&mut draft.frontier, vec![index]);
+        draft.bound.push(bound);
+        draft.plans.push(StepPlan {
+            name: StepName::from(name),
+            kind,
+            after,
+            reads,
+            run: match kind {
+                Kind::Retryable => patient(),
+                Kind::Query | Kind::Compensatable | Kind::Pivot | Kind::BestEffort => standard(),
+            },
+            compensate: (kind == Kind::Compensatable).then(patient),
+        });
+        StepHandle { draft: self.draft, index, brand: PhantomData, types: PhantomData }
+    }
+}
+
+fn standard() -> Policy {
+    Policy { retry: RetryPolicy::standard(), timeout: TIMEOUT }
+}
+
+fn patient() -> Policy {
+    Policy { retry: RetryPolicy::patient(), timeout: TIMEOUT }
+}
+
+impl fmt::Debug for SagaBuilder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SagaBuilder")
+    }
+}
+
+/// What a saga returns, see [`SagaBuilder::returns`].
+#[derive(Debug)]
+pub struct Returns<'id, O> {
+    pub(crate) output: Resolver<O>,
+    pub(crate) reads: Vec<usize>,
+    pub(crate) brand: Brand<'id>,
+}
+
+/// A group of branches that run side by side, see [`SagaBuilder::parallel`].
+pub struct Parallel<'id> {
+    builder: SagaBuilder<'id>,
+    start: Vec<usize>,
+    ends: Vec<usize>,
+}
+
+impl<'id> Parallel<'id> {
+    /// One branch: its steps run in order, beside the steps of the other branches.
+    pub fn branch<T>(&mut self, declare: impl FnOnce(&SagaBuilder<'id>) -> T) -> T {
+        self.builder.draft.borrow_mut().frontier = self.start.clone();
+        let handles = declare(&self.builder);
+        self.ends.extend_from_slice(&self.builder.draft.borrow().frontier);
+        handles
+    }
+}
+
+impl fmt::Debug for Parallel<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parallel")
+    }
+}
+
+/// Marks the handle of a query.
+#[derive(Debug)]
+pub enum Query {}
+/// Marks the handle of a compensatable step.
+#[derive(Debug)]
+pub enum Compensatable {}
+/// Marks the handle of a pivot.
+#[derive(Debug)]
+pub enum Pivot {}
+/// Marks the handle of a retryable step.
+#[derive(Debug)]
+pub enum Retryable {}
+/// Marks the handle of a best-effort step.
+#[derive(Debug)]
+pub enum BestEffort {}
+
+/// A declared step: configures it, and stands for its output when handed to later steps.
+pub struct StepHandle<'id, T, K> {
+    draft: &'id RefCell<Draft>,
+    index: usize,
+    brand: Brand<'id>,
+    types: PhantomData<fn() -> (T, K)>,
+}
+
+impl<T, K> StepHandle<'_, T, K> {
+    /// When failed attempts are repeated. Steps up to the pivot start with
+    /// [`RetryPolicy::standard`], steps after it with [`RetryPolicy::patient`].
+    #[must_use = "a handle is how later steps take the output; bind it to `_` if none does"]
+    pub fn retry(self, policy: RetryPolicy) -> Self {
+        self.change(|plan| plan.run.retry = policy)
+    }
+
+    /// How long one attempt may take before it is dropped and counted as unknown. Default 30 s.
+    #[must_use = "a handle is how later steps take the output; bind it to `_` if none does"]
+    pub fn timeout(self, limit: Duration) -> Self {
+        self.change(|plan| plan.run.timeout = limit)
+    }
+
+    fn change(self, change: impl FnOnce(&mut StepPlan)) -> Self {
+        change(&mut self.draft.borrow_mut().plans[self.index]);
+        self
+    }
+}
+
+impl<T> StepHandle<'_, T, Compensatable> {
+    /// When failed compensations are repeated. Default [`RetryPolicy::patient`].
+    #[must_use = "a handle is how later steps take the output; bind it to `_` if none does"]
+    pub fn compensation_retry(self, policy: RetryPolicy) -> Self {
+        self.change(|plan| plan.compensate.get_or_insert_with(patient).retry = policy)
+    }
+
+    /// How long one attempt of the compensation may take. Default 30 s.
+    #[must_use = "a handle is how later steps take the output; bind it to `_` if none does"]
+    pub fn compensation_timeout(self, limit: Duration) -> Self {
+        self.change(|plan| plan.compensate.get_or_insert_with(patient).timeout = limit)
+    }
+}
+
+impl<T, K> Clone for StepHandle<'_, T, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, K> Copy for StepHandle<'_, T, K> {}
+
+impl<T, K> fmt::Debug for StepHandle<'_, T, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StepHandle({})", self.draft.borrow().plans[self.index].name)
+    }
+}
+
+macro_rules! output_source {
+    ($($kind:ident)+) => {$(
+        impl<'id, T: Checkpoint> Source<'id> for StepHandle<'id, T, $kind> {
+            type Value = T;
+
+            fn resolver(self, reads: &mut Vec<usize>) -> Resolver<T> {
+                reads.push(self.index);
+                output_resolver(self.index)
+            }
+        }
+    )+};
+}
+
+output_source!(Query Compensatable Pivot Retryable);
+
+impl<'id, T: Checkpoint> Source<'id> for StepHandle<'id, T, BestEffort> {
+    type Value = Soft<T>;
+
+    fn resolver(self, reads: &mut Vec<usize>) -> Resolver<Soft<T>> {
+        reads.push(self.index);
+        soft_resolver(self.index)
+    }
+}

@@ -1,0 +1,154 @@
+//! Definitions: typed for those who write them, a pure [`Plan`] for the machine.
+
+mod bound;
+mod builder;
+mod diagram;
+mod error;
+mod outline;
+mod plan;
+mod source;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+pub(crate) use bound::{BoundStep, Prepared, Success};
+pub use builder::{BestEffort, Compensatable, Parallel, Pivot, Query, Retryable, Returns, SagaBuilder, StepHandle};
+pub use error::BuildError;
+pub use outline::{Outline, OutlineDiff};
+pub use plan::{Kind, Plan, Policy, StepPlan};
+pub(crate) use source::Outputs;
+use source::Resolver;
+pub use source::{InputHandle, Mapped, Soft, Source};
+
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::machine::SagaState;
+
+/// A saga's definition: what it is called, its version, its steps. Cheap to clone.
+///
+/// `I` is the saga's input, `O` its output.
+///
+/// ```
+/// use saga_core::{step_fn, Definition, Outcome, StepError};
+///
+/// let transfer = Definition::build("transfer", 1, |saga, amount| {
+///     let debit = step_fn(async |_cx, amount: i64| Ok(amount))
+///         .compensate(async |_cx, _amount: i64, _outcome: Outcome<i64>| Ok(()));
+///     let debited = saga.compensatable("debit", debit, amount);
+///     let credit = step_fn(async |_cx, amount: i64| match amount {
+///         ..=0 => Err(StepError::rejected("nothing to transfer")),
+///         amount => Ok(format!("{amount} moved")),
+///     });
+///     let credited = saga.pivot("credit", credit, debited);
+///     saga.returns(credited)
+/// })?;
+/// println!("{}", transfer.to_mermaid());
+/// # Ok::<(), saga_core::BuildError>(())
+/// ```
+pub struct Definition<I, O> {
+    blueprint: Arc<Blueprint>,
+    output: Arc<Resolver<O>>,
+    types: PhantomData<fn(I) -> O>,
+}
+
+/// A definition without its types: what the engine registers and runs.
+pub(crate) struct Blueprint {
+    pub(crate) name: Arc<str>,
+    pub(crate) version: u32,
+    pub(crate) plan: Plan,
+    pub(crate) steps: Vec<Arc<dyn BoundStep>>,
+    pub(crate) outline: Outline,
+}
+
+impl<I: Checkpoint, O: Send + 'static> Definition<I, O> {
+    /// Builds the definition `name` in this version. The closure declares the steps and ends with
+    /// [`SagaBuilder::returns`].
+    ///
+    /// A changed definition needs a new version: sagas that are under way finish on theirs.
+    ///
+    /// # Errors
+    /// A [`BuildError`] that names the rule broken and the steps to change.
+    pub fn build<F>(name: &str, version: u32, declare: F) -> Result<Self, BuildError>
+    where
+        F: for<'id> FnOnce(&SagaBuilder<'id>, InputHandle<'id, I>) -> Returns<'id, O>,
+    {
+        if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
+            return Err(BuildError::BadName { name: name.to_owned() });
+        }
+        if version == 0 || i32::try_from(version).is_err() {
+            return Err(BuildError::BadVersion);
+        }
+        let draft = RefCell::new(builder::Draft::default());
+        let returns = {
+            let saga = SagaBuilder { draft: &draft, brand: PhantomData };
+            let Returns { output, reads, .. } = declare(&saga, InputHandle { brand: PhantomData, value: PhantomData });
+            (output, reads)
+        };
+        let (output, reads) = returns;
+        let builder::Draft { plans, bound, .. } = draft.into_inner();
+        let plan = Plan::new(plans, reads)?;
+        let outline = Outline::of(name, version, &plan);
+        let blueprint = Blueprint { name: name.into(), version, plan, steps: bound, outline };
+        Ok(Self { blueprint: Arc::new(blueprint), output: Arc::new(output), types: PhantomData })
+    }
+}
+
+impl<I, O> Definition<I, O> {
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.blueprint.name
+    }
+
+    /// The version.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.blueprint.version
+    }
+
+    /// Its steps and their order, as the machine sees them.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.blueprint.plan
+    }
+
+    /// What makes this definition itself: names, kinds and order. Two definitions with equal
+    /// outlines can continue each other's sagas.
+    #[must_use]
+    pub fn outline(&self) -> &Outline {
+        &self.blueprint.outline
+    }
+
+    /// A [Mermaid](https://mermaid.js.org) flowchart: steps forward, compensations beside them.
+    #[must_use]
+    pub fn to_mermaid(&self) -> String {
+        diagram::mermaid(&self.blueprint)
+    }
+
+    pub(crate) fn blueprint(&self) -> &Arc<Blueprint> {
+        &self.blueprint
+    }
+
+    pub(crate) fn output(&self, state: &SagaState) -> Result<O, CheckpointError> {
+        self.output.resolve(&Outputs(state))
+    }
+}
+
+impl<I, O> Clone for Definition<I, O> {
+    fn clone(&self) -> Self {
+        Self { blueprint: self.blueprint.clone(), output: self.output.clone(), types: PhantomData }
+    }
+}
+
+impl<I, O> fmt::Debug for Definition<I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Definition({} v{})", self.blueprint.name, self.blueprint.version)
+    }
+}
+
+impl fmt::Debug for Blueprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Blueprint({} v{})", self.name, self.version)
+    }
+}

@@ -1,0 +1,249 @@
+//! The pure shape of a definition: steps, their kinds and their order. All that the machine knows.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::BuildError;
+use crate::id::{Op, StepName};
+use crate::retry::RetryPolicy;
+
+/// What a step is to the saga, after Garcia-Molina & Salem (1987) and Richardson's saga structure
+/// (compensatable, pivot, retriable), and beside them steps that need no undoing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Has no effect: it is never undone, and its failure turns the saga back.
+    Query,
+    /// Has an effect that its compensation undoes.
+    Compensatable,
+    /// The point of no return: once it is done the saga only goes forward.
+    Pivot,
+    /// After the point of no return: retried until done.
+    Retryable,
+    /// Its failure is recorded on the saga, which goes on.
+    BestEffort,
+}
+
+impl Kind {
+    /// The name in outlines, diagrams and errors.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Compensatable => "compensatable",
+            Self::Pivot => "pivot",
+            Self::Retryable => "retryable",
+            Self::BestEffort => "best-effort",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How one operation of a step is attempted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+}
+
+/// One step, as the machine sees it. Other steps are named by their index in the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepPlan {
+    /// Its name, unique in the plan.
+    pub name: StepName,
+    /// What it is to the saga.
+    pub kind: Kind,
+    /// The steps that must have gone by before this one starts. Each has a lower index.
+    pub after: Vec<usize>,
+    /// The steps whose outputs it reads.
+    pub reads: Vec<usize>,
+    /// How it is attempted.
+    pub run: Policy,
+    /// How it is compensated; none when it is never undone.
+    pub compensate: Option<Policy>,
+}
+
+/// The steps of a definition in an order that keeps every dependency, checked against the grammar
+/// `compensatable* pivot? retryable*` along every path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    steps: Vec<StepPlan>,
+    /// For each step, whether each other step comes strictly after it.
+    before: Vec<Vec<bool>>,
+    returns: Vec<usize>,
+}
+
+impl Plan {
+    /// Checks the steps and their order. `returns` are the steps whose outputs the saga's output
+    /// is made of.
+    ///
+    /// # Errors
+    /// A [`BuildError`] that names the first rule broken.
+    pub fn new(steps: Vec<StepPlan>, returns: Vec<usize>) -> Result<Self, BuildError> {
+        let before = reachability(&steps);
+        let plan = Self { steps, before, returns };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    /// The steps, in order of declaration.
+    #[must_use]
+    pub fn steps(&self) -> &[StepPlan] {
+        &self.steps
+    }
+
+    /// The steps whose outputs the saga's output is made of.
+    #[must_use]
+    pub fn returns(&self) -> &[usize] {
+        &self.returns
+    }
+
+    /// Whether the output of the step is read by another step or by the saga's output.
+    #[must_use]
+    pub fn is_read(&self, index: usize) -> bool {
+        self.returns.contains(&index) || self.steps.iter().any(|step| step.reads.contains(&index))
+    }
+
+    /// The index of the step with this name.
+    #[must_use]
+    pub fn find(&self, name: &StepName) -> Option<usize> {
+        self.steps.iter().position(|step| step.name == *name)
+    }
+
+    /// Whether `later` comes strictly after `earlier` on some path.
+    #[must_use]
+    pub fn is_before(&self, earlier: usize, later: usize) -> bool {
+        self.before[earlier][later]
+    }
+
+    /// Whether the definition has a pivot.
+    #[must_use]
+    pub fn has_pivot(&self) -> bool {
+        self.steps.iter().any(|step| step.kind == Kind::Pivot)
+    }
+
+    /// How `op` of the step is attempted. A probe is attempted as the step itself is.
+    #[must_use]
+    pub fn policy(&self, step: usize, op: Op) -> &Policy {
+        let step = &self.steps[step];
+        match op {
+            Op::Run | Op::Probe => &step.run,
+            Op::Compensate => step.compensate.as_ref().unwrap_or(&step.run),
+        }
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        if self.steps.is_empty() {
+            return Err(BuildError::Empty);
+        }
+        self.check_names()?;
+        self.check_reads()?;
+        let pivot = self.check_single_pivot()?;
+        for (index, step) in self.steps.iter().enumerate() {
+            match step.kind {
+                Kind::Compensatable => {
+                    if step.compensate.is_none() {
+                        return Err(BuildError::NoCompensation { step: step.name.clone() });
+                    }
+                    self.check_can_still_turn_back(index, pivot)?;
+                }
+                Kind::Retryable => {
+                    if let Some(pivot) = pivot.filter(|&pivot| !self.before[pivot][index]) {
+                        return Err(BuildError::RetryableBeforePivot {
+                            step: step.name.clone(),
+                            pivot: self.steps[pivot].name.clone(),
+                        });
+                    }
+                }
+                Kind::Query | Kind::Pivot | Kind::BestEffort => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<(), BuildError> {
+        for (index, step) in self.steps.iter().enumerate() {
+            let name = step.name.as_str();
+            if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
+                return Err(BuildError::BadName { name: name.to_owned() });
+            }
+            if self.steps[..index].iter().any(|earlier| earlier.name == step.name) {
+                return Err(BuildError::DuplicateName { step: step.name.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// A step reads only what is certain to be there when it starts.
+    fn check_reads(&self) -> Result<(), BuildError> {
+        for (index, step) in self.steps.iter().enumerate() {
+            if let Some(&read) = step.reads.iter().find(|&&read| !self.before[read][index]) {
+                return Err(BuildError::ReadsOtherBranch {
+                    step: step.name.clone(),
+                    reads: self.steps[read].name.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// At most one pivot, and nothing beside it: while its outcome is open no direction is settled,
+    /// so no other branch may run.
+    fn check_single_pivot(&self) -> Result<Option<usize>, BuildError> {
+        let mut pivots = (0..self.steps.len()).filter(|&index| self.steps[index].kind == Kind::Pivot);
+        let Some(pivot) = pivots.next() else { return Ok(None) };
+        if let Some(second) = pivots.next() {
+            return Err(BuildError::TwoPivots {
+                first: self.steps[pivot].name.clone(),
+                second: self.steps[second].name.clone(),
+            });
+        }
+        let beside = |&other: &usize| other != pivot && !self.before[pivot][other] && !self.before[other][pivot];
+        match (0..self.steps.len()).find(beside) {
+            Some(other) => Err(BuildError::PivotInParallel {
+                pivot: self.steps[pivot].name.clone(),
+                beside: self.steps[other].name.clone(),
+            }),
+            None => Ok(Some(pivot)),
+        }
+    }
+
+    /// A compensatable step must come before the pivot and before every retryable step.
+    fn check_can_still_turn_back(&self, index: usize, pivot: Option<usize>) -> Result<(), BuildError> {
+        let step = || self.steps[index].name.clone();
+        if let Some(pivot) = pivot.filter(|&pivot| !self.before[index][pivot]) {
+            return Err(BuildError::CompensatableAfterPivot { step: step(), pivot: self.steps[pivot].name.clone() });
+        }
+        let too_early = |&other: &usize| self.steps[other].kind == Kind::Retryable && !self.before[index][other];
+        match (0..self.steps.len()).find(too_early) {
+            Some(other) => {
+                Err(BuildError::CompensatableAfterRetryable { step: step(), retryable: self.steps[other].name.clone() })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn reachability(steps: &[StepPlan]) -> Vec<Vec<bool>> {
+    let mut before = vec![vec![false; steps.len()]; steps.len()];
+    for (later, step) in steps.iter().enumerate() {
+        for &earlier in &step.after {
+            debug_assert!(earlier < later, "dependencies point back");
+            before[earlier][later] = true;
+            for row in &mut before {
+                if row[earlier] {
+                    row[later] = true;
+                }
+            }
+        }
+    }
+    before
+}

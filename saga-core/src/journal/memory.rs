@@ -1,0 +1,415 @@
+//! The journal in memory: the reference implementation. It has the same fencing and failure
+//! semantics as the others and forgets everything with the process, so it is for tests, simulation
+//! and first contact.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+
+use super::{
+    After, Appended, Claim, ClaimOne, Claimed, DeadLetter, End, History, Journal, JournalError, Lease, LetterChange,
+    NewSaga, SagaHeader, SagaStatus, SagaSummary, StartReceipt, Stored, Turn,
+};
+use crate::definition::Outline;
+use crate::id::{Epoch, Op, SagaId, StepName};
+use crate::time::Timestamp;
+
+/// A journal in memory. Clones share their content, as connections to one database do.
+///
+/// Its clock is tokio's: under a paused runtime, time is under the test's control.
+#[derive(Clone, Debug)]
+pub struct MemoryJournal {
+    tables: Arc<Mutex<Tables>>,
+    work: Arc<Notify>,
+    epoch_start: tokio::time::Instant,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    outlines: HashMap<(String, u32), Outline>,
+    last_epoch: i64,
+    leases: BTreeMap<Epoch, LeaseRow>,
+    sagas: BTreeMap<SagaId, SagaRow>,
+    keys: HashMap<(String, String), SagaId>,
+    letters: Vec<LetterRow>,
+}
+
+#[derive(Debug)]
+struct LeaseRow {
+    until: Timestamp,
+    fenced: bool,
+}
+
+#[derive(Debug)]
+struct SagaRow {
+    header: SagaHeader,
+    turns: Vec<TurnRow>,
+    place: Place,
+}
+
+#[derive(Debug)]
+struct TurnRow {
+    nonce: i64,
+    stored: Stored,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Owned(Epoch),
+    Parked { due: Option<Timestamp>, attention: bool },
+    Ended { end: End, at: Timestamp },
+}
+
+#[derive(Debug)]
+struct LetterRow {
+    letter: DeadLetter,
+    open: bool,
+    alerted: bool,
+}
+
+impl MemoryJournal {
+    /// An empty journal.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { tables: Arc::default(), work: Arc::default(), epoch_start: tokio::time::Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        // Any fixed origin will do; this one reads well in logs.
+        Timestamp::from_micros(1_767_225_600_000_000).after(self.epoch_start.elapsed())
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // A panic while the lock was held cannot leave a half-made change: no call panics midway.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemoryJournal {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tables {
+    fn check(&self, lease: Lease) -> Result<(), JournalError> {
+        match self.leases.get(&lease.epoch) {
+            Some(row) if !row.fenced => Ok(()),
+            Some(_) | None => Err(JournalError::Fenced { epoch: lease.epoch }),
+        }
+    }
+
+    fn is_fenced(&self, epoch: Epoch) -> bool {
+        self.leases.get(&epoch).is_none_or(|row| row.fenced)
+    }
+
+    fn append(&mut self, lease: Lease, turn: &Turn, now: Timestamp) -> Appended {
+        let Some(row) = self.sagas.get_mut(&turn.saga) else { return Appended::Rival };
+        if let Some(taken) = row.turns.get(turn.seq as usize) {
+            let own = taken.nonce == turn.nonce && taken.stored.epoch == Some(lease.epoch);
+            return if own { Appended::Repeated } else { Appended::Rival };
+        }
+        let owned = matches!(row.place, Place::Owned(epoch) if epoch == lease.epoch);
+        if !owned || row.turns.len() != turn.seq as usize {
+            return Appended::Rival;
+        }
+        let stored = Stored { at: now, epoch: Some(lease.epoch), body: turn.body.clone() };
+        row.turns.push(TurnRow { nonce: turn.nonce, stored });
+        match turn.after {
+            After::Keep => {}
+            After::Park { wake_at, attention } => row.place = Place::Parked { due: wake_at, attention },
+            After::End(end) => row.place = Place::Ended { end, at: now },
+        }
+        let header = row.header.clone();
+        for change in &turn.letters {
+            self.change_letter(&header, turn.seq, change, now);
+        }
+        Appended::Written
+    }
+
+    fn change_letter(&mut self, saga: &SagaHeader, seq: u32, change: &LetterChange, now: Timestamp) {
+        match change {
+            LetterChange::Open { step, op, reason, error, attempts } => {
+                if self.open_letter(saga.id, step.as_ref(), *op).is_none() {
+                    let letter = DeadLetter {
+                        saga: saga.id,
+                        definition: saga.definition.clone(),
+                        key: saga.key.clone(),
+                        step: step.clone(),
+                        op: *op,
+                        reason: *reason,
+                        error: error.clone(),
+                        attempts: *attempts,
+                        seq,
+                        opened_at: now,
+                    };
+                    self.letters.push(LetterRow { letter, open: true, alerted: false });
+                }
+            }
+            LetterChange::Close { step, op, .. } => {
+                if let Some(row) = self.open_letter(saga.id, step.as_ref(), *op) {
+                    row.open = false;
+                }
+            }
+        }
+    }
+
+    fn open_letter(&mut self, saga: SagaId, step: Option<&StepName>, op: Op) -> Option<&mut LetterRow> {
+        self.letters
+            .iter_mut()
+            .find(|row| row.open && row.letter.saga == saga && row.letter.step.as_ref() == step && row.letter.op == op)
+    }
+
+    fn summary(&self, saga: SagaId) -> Option<SagaSummary> {
+        let row = self.sagas.get(&saga)?;
+        let status = match row.place {
+            Place::Owned(epoch) if self.is_fenced(epoch) => SagaStatus::Waiting,
+            Place::Owned(_) => SagaStatus::Running,
+            Place::Parked { attention: true, .. } => SagaStatus::NeedsAttention,
+            Place::Parked { .. } => SagaStatus::Waiting,
+            Place::Ended { end, .. } => SagaStatus::Ended(end),
+        };
+        Some(SagaSummary { header: row.header.clone(), status })
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    async fn register(&self, outlines: &[Outline]) -> Result<Vec<Outline>, JournalError> {
+        let mut tables = self.tables();
+        let store = |outline: &Outline| {
+            let id = (outline.definition.clone(), outline.version);
+            tables.outlines.entry(id).or_insert_with(|| outline.clone()).clone()
+        };
+        Ok(outlines.iter().map(store).collect())
+    }
+
+    async fn open_lease(&self, _worker: &str, ttl: Duration) -> Result<(Lease, Timestamp), JournalError> {
+        let now = self.now();
+        let mut tables = self.tables();
+        tables.last_epoch += 1;
+        let epoch = Epoch(tables.last_epoch);
+        tables.leases.insert(epoch, LeaseRow { until: now.after(ttl), fenced: false });
+        Ok((Lease { epoch }, now))
+    }
+
+    async fn renew_lease(&self, lease: Lease, ttl: Duration) -> Result<Timestamp, JournalError> {
+        let now = self.now();
+        let mut tables = self.tables();
+        tables.check(lease)?;
+        if let Some(row) = tables.leases.get_mut(&lease.epoch) {
+            row.until = now.after(ttl);
+        }
+        Ok(now)
+    }
+
+    async fn close_lease(&self, lease: Lease) -> Result<u64, JournalError> {
+        let now = self.now();
+        let mut tables = self.tables();
+        if tables.check(lease).is_err() {
+            return Ok(0);
+        }
+        tables.leases.remove(&lease.epoch);
+        let mut released = 0;
+        for row in tables.sagas.values_mut() {
+            if matches!(row.place, Place::Owned(epoch) if epoch == lease.epoch) {
+                row.place = Place::Parked { due: Some(now), attention: false };
+                released += 1;
+            }
+        }
+        self.work.notify_waiters();
+        Ok(released)
+    }
+
+    async fn fence_lapsed(&self) -> Result<Vec<Epoch>, JournalError> {
+        let now = self.now();
+        let mut fenced = Vec::new();
+        for (epoch, row) in &mut self.tables().leases {
+            if !row.fenced && row.until < now {
+                row.fenced = true;
+                fenced.push(*epoch);
+            }
+        }
+        if !fenced.is_empty() {
+            self.work.notify_waiters();
+        }
+        Ok(fenced)
+    }
+
+    async fn start(&self, lease: Option<Lease>, sagas: &[NewSaga]) -> Result<Vec<StartReceipt>, JournalError> {
+        let now = self.now();
+        let mut tables = self.tables();
+        if let Some(lease) = lease {
+            tables.check(lease)?;
+        }
+        let mut receipts = Vec::with_capacity(sagas.len());
+        for saga in sagas {
+            let pair = (saga.definition.clone(), saga.key.clone());
+            if let Some(row) = tables.keys.get(&pair).and_then(|id| tables.sagas.get(id)) {
+                let own = row.header.id == saga.id;
+                receipts.push(if own { StartReceipt::Created } else { StartReceipt::Exists(row.header.clone()) });
+                continue;
+            }
+            let header = SagaHeader {
+                id: saga.id,
+                definition: saga.definition.clone(),
+                version: saga.version,
+                key: saga.key.clone(),
+                input: saga.input,
+                created_at: now,
+            };
+            let epoch = lease.map(|lease| lease.epoch);
+            let place = epoch.map_or(Place::Parked { due: Some(now), attention: false }, Place::Owned);
+            let stored = Stored { at: now, epoch, body: saga.body.clone() };
+            let turns = vec![TurnRow { nonce: saga.nonce, stored }];
+            tables.keys.insert(pair, saga.id);
+            tables.sagas.insert(saga.id, SagaRow { header, turns, place });
+            receipts.push(StartReceipt::Created);
+        }
+        if lease.is_none() {
+            self.work.notify_waiters();
+        }
+        Ok(receipts)
+    }
+
+    async fn append(&self, lease: Lease, turns: &[Turn]) -> Result<Vec<Appended>, JournalError> {
+        let now = self.now();
+        let mut tables = self.tables();
+        tables.check(lease)?;
+        Ok(turns.iter().map(|turn| tables.append(lease, turn, now)).collect())
+    }
+
+    async fn claim(&self, lease: Lease, definitions: &[(String, u32)], limit: usize) -> Result<Claim, JournalError> {
+        let now = self.now();
+        let mut tables = self.tables();
+        tables.check(lease)?;
+        let mut due = Vec::new();
+        let mut next_due_at: Option<Timestamp> = None;
+        for (id, row) in &tables.sagas {
+            if !definitions
+                .iter()
+                .any(|(name, version)| *name == row.header.definition && *version == row.header.version)
+            {
+                continue;
+            }
+            match row.place {
+                Place::Owned(epoch) if tables.is_fenced(epoch) => due.push((Timestamp::from_micros(0), *id, true)),
+                Place::Parked { due: Some(at), .. } if at <= now => due.push((at, *id, false)),
+                Place::Parked { due: Some(at), .. } => {
+                    next_due_at = Some(next_due_at.map_or(at, |earliest| earliest.min(at)));
+                }
+                Place::Owned(_) | Place::Parked { due: None, .. } | Place::Ended { .. } => {}
+            }
+        }
+        due.sort_unstable();
+        let mut sagas = Vec::new();
+        for (at, id, crashed) in due {
+            if sagas.len() == limit {
+                next_due_at = Some(next_due_at.map_or(at, |earliest| earliest.min(at)));
+                break;
+            }
+            if let Some(row) = tables.sagas.get_mut(&id) {
+                row.place = Place::Owned(lease.epoch);
+                sagas.push(Claimed { header: row.header.clone(), crashed });
+            }
+        }
+        Ok(Claim { sagas, next_due_at, now })
+    }
+
+    async fn claim_one(&self, lease: Lease, saga: SagaId) -> Result<ClaimOne, JournalError> {
+        let mut tables = self.tables();
+        tables.check(lease)?;
+        let Some(place) = tables.sagas.get(&saga).map(|row| row.place) else { return Ok(ClaimOne::NotFound) };
+        let crashed = match place {
+            Place::Owned(epoch) if epoch == lease.epoch => false,
+            Place::Owned(epoch) if !tables.is_fenced(epoch) => return Ok(ClaimOne::Owned(epoch)),
+            Place::Owned(_) => true,
+            Place::Parked { .. } => false,
+            Place::Ended { .. } => return Ok(ClaimOne::Ended),
+        };
+        let Some(row) = tables.sagas.get_mut(&saga) else { return Ok(ClaimOne::NotFound) };
+        row.place = Place::Owned(lease.epoch);
+        Ok(ClaimOne::Claimed(Claimed { header: row.header.clone(), crashed }))
+    }
+
+    async fn owned(&self, lease: Lease) -> Result<Vec<SagaHeader>, JournalError> {
+        let tables = self.tables();
+        let owned =
+            tables.sagas.values().filter(|row| matches!(row.place, Place::Owned(epoch) if epoch == lease.epoch));
+        Ok(owned.map(|row| row.header.clone()).collect())
+    }
+
+    async fn load(&self, sagas: &[SagaId]) -> Result<Vec<History>, JournalError> {
+        let tables = self.tables();
+        let rows = sagas.iter().filter_map(|id| tables.sagas.get(id));
+        let history = |row: &SagaRow| History {
+            header: row.header.clone(),
+            turns: row.turns.iter().map(|turn| turn.stored.clone()).collect(),
+        };
+        Ok(rows.map(history).collect())
+    }
+
+    async fn find(&self, definition: &str, key: &str) -> Result<Option<SagaSummary>, JournalError> {
+        let tables = self.tables();
+        let id = tables.keys.get(&(definition.to_owned(), key.to_owned())).copied();
+        Ok(id.and_then(|id| tables.summary(id)))
+    }
+
+    async fn summary(&self, saga: SagaId) -> Result<Option<SagaSummary>, JournalError> {
+        Ok(self.tables().summary(saga))
+    }
+
+    async fn dead_letters(&self, saga: Option<SagaId>, limit: usize) -> Result<Vec<DeadLetter>, JournalError> {
+        let tables = self.tables();
+        let open = tables.letters.iter().filter(|row| row.open && saga.is_none_or(|saga| row.letter.saga == saga));
+        Ok(open.take(limit).map(|row| row.letter.clone()).collect())
+    }
+
+    async fn unalerted(&self, limit: usize) -> Result<Vec<DeadLetter>, JournalError> {
+        let tables = self.tables();
+        let fresh = tables.letters.iter().filter(|row| row.open && !row.alerted);
+        Ok(fresh.take(limit).map(|row| row.letter.clone()).collect())
+    }
+
+    async fn mark_alerted(&self, letters: &[DeadLetter]) -> Result<(), JournalError> {
+        let mut tables = self.tables();
+        for row in &mut tables.letters {
+            let same = |letter: &DeadLetter| {
+                (letter.saga, &letter.step, letter.op, letter.seq)
+                    == (row.letter.saga, &row.letter.step, row.letter.op, row.letter.seq)
+            };
+            row.alerted |= letters.iter().any(same);
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self, retention: Duration, limit: usize) -> Result<u64, JournalError> {
+        let now = self.now();
+        let mut tables = self.tables();
+        let mut old: Vec<(Timestamp, SagaId)> = tables
+            .sagas
+            .iter()
+            .filter_map(|(id, row)| match row.place {
+                Place::Ended { at, .. } if at.after(retention) < now => Some((at, *id)),
+                Place::Ended { .. } | Place::Owned(_) | Place::Parked { .. } => None,
+            })
+            .collect();
+        old.sort_unstable();
+        old.truncate(limit);
+        for (_, id) in &old {
+            if let Some(row) = tables.sagas.remove(id) {
+                tables.keys.remove(&(row.header.definition, row.header.key));
+            }
+            tables.letters.retain(|row| row.letter.saga != *id);
+        }
+        Ok(old.len() as u64)
+    }
+
+    async fn wait_for_work(&self, timeout: Duration) {
+        // Nothing to do with the error: the time-out is one of the two ways to return.
+        tokio::time::timeout(timeout, self.work.notified()).await.ok();
+    }
+}

@@ -1,0 +1,237 @@
+//! What goes into a journal and comes out of it.
+
+use crate::checkpoint::Digest;
+use crate::id::{Epoch, Op, SagaId, StepName};
+use crate::machine::AttentionReason;
+use crate::time::Timestamp;
+
+/// A saga to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSaga {
+    /// Its id, made by the caller; a call that is repeated carries the same.
+    pub id: SagaId,
+    /// The name of its definition.
+    pub definition: String,
+    /// The version of its definition.
+    pub version: u32,
+    /// The start key: unique for each definition name.
+    pub key: String,
+    /// The fingerprint of its input.
+    pub input: Digest,
+    /// Its first turn (sequence 0).
+    pub body: String,
+    /// Marks this write.
+    pub nonce: i64,
+}
+
+/// The answer to a start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartReceipt {
+    /// The saga was created, by this call or by an earlier try of it.
+    Created,
+    /// A saga with this definition name and key exists already.
+    Exists(SagaHeader),
+}
+
+/// The facts about a saga that never change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SagaHeader {
+    /// Its id.
+    pub id: SagaId,
+    /// The name of its definition.
+    pub definition: String,
+    /// The version of its definition.
+    pub version: u32,
+    /// The start key.
+    pub key: String,
+    /// The fingerprint of its input.
+    pub input: Digest,
+    /// When it was created, by the journal's clock.
+    pub created_at: Timestamp,
+}
+
+/// One saga's next turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The saga.
+    pub saga: SagaId,
+    /// Its place in the history; the start has 0.
+    pub seq: u32,
+    /// Marks this write, so that it is recognised when it is sent again.
+    pub nonce: i64,
+    /// The records, encoded.
+    pub body: String,
+    /// What becomes of the saga.
+    pub after: After,
+    /// Dead letters opened and closed.
+    pub letters: Vec<LetterChange>,
+}
+
+/// What becomes of a saga with a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Its owner keeps it and goes on.
+    Keep,
+    /// Nobody owns it until it is due.
+    Park {
+        /// When it is due; none when it waits for a human alone.
+        wake_at: Option<Timestamp>,
+        /// Whether it waits for a human.
+        attention: bool,
+    },
+    /// It is over.
+    End(End),
+}
+
+/// How a saga ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum End {
+    /// Every step is done.
+    Completed,
+    /// Every compensation owed is done.
+    RolledBack,
+}
+
+/// A dead letter opens or closes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LetterChange {
+    /// An operation waits for a human.
+    Open {
+        /// The step; none for the saga as a whole.
+        step: Option<StepName>,
+        /// What was to be done for it.
+        op: Op,
+        /// Why.
+        reason: AttentionReason,
+        /// The error, for people.
+        error: String,
+        /// How many attempts there have been.
+        attempts: u32,
+    },
+    /// An operator has decided, or the saga has found another way.
+    Close {
+        /// The step; none for the saga as a whole.
+        step: Option<StepName>,
+        /// What was to be done for it.
+        op: Op,
+        /// What was decided.
+        resolution: String,
+        /// Who decided.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The answer for one turn of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It was written.
+    Written,
+    /// It had been written by an earlier try of the same call.
+    Repeated,
+    /// Its place is taken by another turn, or is not the next one, or the saga belongs to another
+    /// owner: this worker's picture of the saga is wrong. Drop it.
+    Rival,
+}
+
+/// What a claim brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The sagas that the lease now owns.
+    pub sagas: Vec<Claimed>,
+    /// When the next saga without an owner is due, if one of the definitions asked for has a time set.
+    pub next_due_at: Option<Timestamp>,
+    /// The journal's time.
+    pub now: Timestamp,
+}
+
+/// A saga that was claimed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The saga.
+    pub header: SagaHeader,
+    /// Whether it was taken from a worker whose lease lapsed.
+    pub crashed: bool,
+}
+
+/// The answer to the claim of one saga.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimOne {
+    /// The lease now owns it (or did already).
+    Claimed(Claimed),
+    /// A worker with a valid lease owns it.
+    Owned(Epoch),
+    /// It has ended.
+    Ended,
+    /// There is no such saga.
+    NotFound,
+}
+
+/// A saga's whole history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The saga.
+    pub header: SagaHeader,
+    /// Its turns, in order of their sequence.
+    pub turns: Vec<Stored>,
+}
+
+/// A stored turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// When it was written, by the journal's clock.
+    pub at: Timestamp,
+    /// The lease that wrote it; none for a start without one.
+    pub epoch: Option<Epoch>,
+    /// The records, encoded.
+    pub body: String,
+}
+
+/// Where a saga stands, without its history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SagaStatus {
+    /// A worker has it.
+    Running,
+    /// It waits for its time, or for a worker.
+    Waiting,
+    /// It waits for a human.
+    NeedsAttention,
+    /// It is over.
+    Ended(End),
+}
+
+/// A saga's header and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SagaSummary {
+    /// The facts that never change.
+    pub header: SagaHeader,
+    /// Where it stands.
+    pub status: SagaStatus,
+}
+
+/// An operation that waits for a human.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The saga.
+    pub saga: SagaId,
+    /// The name of its definition.
+    pub definition: String,
+    /// Its start key.
+    pub key: String,
+    /// The step; none when the saga as a whole cannot be read.
+    pub step: Option<StepName>,
+    /// What was to be done for it.
+    pub op: Op,
+    /// Why it waits.
+    pub reason: AttentionReason,
+    /// The error, for people.
+    pub error: String,
+    /// How many attempts there have been.
+    pub attempts: u32,
+    /// The sequence of the turn that opened it: with the saga, the step and the op it names this
+    /// letter for good.
+    pub seq: u32,
+    /// When it was opened, by the journal's clock.
+    pub opened_at: Timestamp,
+}

@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+
+pub mod checkpoint;
+pub mod definition;
+pub mod fault;
+pub mod id;
+pub mod journal;
+pub mod limits;
+pub mod machine;
+pub mod retry;
+pub mod step;
+pub mod time;
+
+pub use async_trait::async_trait;
+pub use checkpoint::{Checkpoint, CheckpointError, Digest, Payload};
+pub use definition::{BuildError, Definition, InputHandle, Kind, Plan, SagaBuilder, Soft, Source, StepHandle};
+pub use fault::{Class, Effect, Fault, StepError};
+pub use id::{Epoch, IdempotencyKey, Op, SagaId, StepName};
+pub use limits::Limits;
+pub use retry::{Backoff, Jitter, RetryPolicy};
+pub use step::{Compensation, FnCompensatable, FnStep, Outcome, Probe, Step, StepContext, step_fn};
+pub use time::Timestamp;

@@ -1,0 +1,15 @@
+#![doc = include_str!("machine.md")]
+
+mod next;
+mod phase;
+mod record;
+mod report;
+mod resolve;
+mod state;
+
+pub use next::{Attempt, Next};
+pub use phase::{Event, Phase, TRANSITIONS, next_phase, to_matrix, to_mermaid};
+pub use record::{AttentionReason, ProbeAnswer, Record, Resolution, decode_turn, encode_turn};
+pub use report::{Moment, Report};
+pub use resolve::Refused;
+pub use state::{Direction, IllegalRecord, SagaState, StepState, Tally};

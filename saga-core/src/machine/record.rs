@@ -1,0 +1,230 @@
+//! Records: every durable fact of a saga, in the past tense. A turn is a list of them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{Digest, Payload};
+use crate::fault::Fault;
+use crate::id::{Op, StepName};
+use crate::time::Timestamp;
+
+/// One fact in a saga's journal. Their JSON form is the stored form: names and fields are kept
+/// readable by every later version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// The saga exists, with this input.
+    Started {
+        /// The input.
+        input: Payload,
+    },
+    /// The intent: this attempt may have begun from here on. Its key follows from the saga, the
+    /// step and the operation; `input` is the fingerprint of what the step is given.
+    Begun {
+        /// The step.
+        step: StepName,
+        /// What is done for it.
+        #[serde(default = "run", skip_serializing_if = "is_run")]
+        op: Op,
+        /// Which attempt of this operation, counted from one.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        attempt: u32,
+        /// The fingerprint of the step's input.
+        input: Digest,
+    },
+    /// The step completed.
+    Done {
+        /// The step.
+        step: StepName,
+        /// What it left.
+        output: Payload,
+    },
+    /// An attempt failed.
+    Failed {
+        /// The step.
+        step: StepName,
+        /// What was done for it.
+        #[serde(default = "run", skip_serializing_if = "is_run")]
+        op: Op,
+        /// How it failed.
+        fault: Fault,
+        /// When the next attempt is due; none when this was the last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<Timestamp>,
+    },
+    /// The worker went away while an attempt was under way: nothing is known of it.
+    Interrupted {
+        /// The step.
+        step: StepName,
+        /// What was done for it.
+        #[serde(default = "run", skip_serializing_if = "is_run")]
+        op: Op,
+        /// Whether the worker's lease lapsed (a crash), rather than being given back (a stop).
+        crashed: bool,
+        /// When the next attempt is due; none when this was the last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<Timestamp>,
+    },
+    /// The probe answered.
+    Probed {
+        /// The step.
+        step: StepName,
+        /// What it answered.
+        answer: ProbeAnswer,
+    },
+    /// The best-effort step failed for good, and the saga goes on.
+    SoftFailed {
+        /// The step.
+        step: StepName,
+    },
+    /// The saga turned back because of this step.
+    TurnedBack {
+        /// The step whose failure turned it.
+        step: StepName,
+    },
+    /// The step's compensation is done.
+    Compensated {
+        /// The step.
+        step: StepName,
+    },
+    /// The operation cannot go on without a human: a dead letter was opened.
+    NeedsAttention {
+        /// The step; none when the saga as a whole cannot be read.
+        step: Option<StepName>,
+        /// What was to be done for it.
+        op: Op,
+        /// Why.
+        reason: AttentionReason,
+        /// The error, for people.
+        error: String,
+    },
+    /// An operator answered a dead letter.
+    Resolved {
+        /// The step; none when the saga as a whole could not be read.
+        step: Option<StepName>,
+        /// What was to be done for it.
+        op: Op,
+        /// What the operator decided.
+        resolution: Resolution,
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// The saga is over: every step is done.
+    Completed,
+    /// The saga is over: every compensation that was owed is done.
+    RolledBack,
+}
+
+/// What a probe found out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeAnswer {
+    /// It happened, and left this.
+    Applied(Payload),
+    /// It did not happen and cannot any more.
+    NotApplied,
+    /// It cannot be told.
+    Unknown,
+}
+
+/// Why an operation waits for a human.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttentionReason {
+    /// It failed for good: no attempts left, or an error that no attempt can mend.
+    Failed,
+    /// A pivot's effect is unknown, and neither the same key nor a probe could tell.
+    UnknownOutcome,
+    /// It has taken its worker down again and again.
+    Poison,
+    /// Its input, or the output to be undone, does not decode in this binary.
+    Undecodable,
+    /// Its input is not what it was at the first attempt, though the key would be the same.
+    InputChanged,
+    /// The saga's history cannot be read by this binary.
+    Unreadable,
+}
+
+impl AttentionReason {
+    /// The stable name that journals and consoles use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::UnknownOutcome => "unknown-outcome",
+            Self::Poison => "poison",
+            Self::Undecodable => "undecodable",
+            Self::InputChanged => "input-changed",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+impl std::fmt::Display for AttentionReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What an operator decides about a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    /// Try again, with a fresh budget of attempts under the same key.
+    Retry,
+    /// Ask the participant once more whether it happened.
+    Probe,
+    /// Go on without it: a step whose output nobody reads, or a compensation done by hand.
+    Skip,
+    /// It is done, and this is its output.
+    Supply(Payload),
+    /// It certainly did not happen.
+    NotApplied,
+}
+
+impl Resolution {
+    /// The stable name that journals and consoles use.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Probe => "probe",
+            Self::Skip => "skip",
+            Self::Supply(_) => "supply",
+            Self::NotApplied => "not-applied",
+        }
+    }
+}
+
+fn run() -> Op {
+    Op::Run
+}
+
+fn is_run(op: &Op) -> bool {
+    *op == Op::Run
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(attempt: &u32) -> bool {
+    *attempt == 1
+}
+
+/// The stored form of a turn: its records as a JSON array.
+///
+/// # Errors
+/// Never for records that the machine made; the signature is serde's.
+pub fn encode_turn(records: &[Record]) -> Result<String, serde_json::Error> {
+    serde_json::to_string(records)
+}
+
+/// Reads a stored turn.
+///
+/// # Errors
+/// When the text is no turn, or holds a record that this version does not know.
+pub fn decode_turn(body: &str) -> Result<Vec<Record>, serde_json::Error> {
+    serde_json::from_str(body)
+}

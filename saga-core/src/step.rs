@@ -1,0 +1,307 @@
+//! What users write: steps, their compensations, and the context that both are given.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::checkpoint::Checkpoint;
+use crate::fault::StepError;
+use crate::id::{Epoch, IdempotencyKey, Op, SagaId, StepName};
+
+/// One operation of a saga. Implement it for a struct that holds the clients it needs; for small
+/// steps [`step_fn`] takes a closure.
+///
+/// `run` happens **at least once**, every time under the same [`StepContext::key`]: hand that key to
+/// whatever has the effect. Its future may be dropped at its time limit or at shutdown; the attempt
+/// then counts as unknown.
+///
+/// ```
+/// use saga_core::{async_trait, Step, StepContext, StepError};
+///
+/// struct Greet;
+///
+/// #[async_trait]
+/// impl Step for Greet {
+///     type Input = String;
+///     type Output = String;
+///
+///     async fn run(&self, _cx: &StepContext, name: String) -> Result<String, StepError> {
+///         Ok(format!("hello {name}"))
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Step: Send + Sync + 'static {
+    /// What the step is given: the outputs of earlier steps.
+    type Input: Checkpoint;
+    /// What the step leaves behind for later steps and for its compensation.
+    type Output: Checkpoint;
+
+    /// Has the effect, and reports it.
+    async fn run(&self, cx: &StepContext, input: Self::Input) -> Result<Self::Output, StepError>;
+
+    /// Answers "did the operation under this key happen?", without any effect of its own.
+    ///
+    /// Asked when the fate of the step is unknown and no attempt is left: for a pivot before any
+    /// direction is taken, for a compensatable step before it is compensated. A pivot should have one.
+    async fn probe(&self, cx: &StepContext, input: Self::Input) -> Result<Probe<Self::Output>, StepError> {
+        let _ = (cx, input);
+        Ok(Probe::Unsupported)
+    }
+}
+
+/// The answer to "did the operation under this key happen?".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe<T> {
+    /// It happened, and this is what it left.
+    Applied(T),
+    /// It has not happened **and cannot happen any more**: the participant has refused the key, or
+    /// holds a tombstone for it. A request that may still be on its way is [`Probe::Unknown`].
+    NotApplied,
+    /// The participant cannot tell (yet).
+    Unknown,
+    /// This step has no probe.
+    Unsupported,
+}
+
+/// Undoes a step. It works from the input, the keys and the [`Outcome`], and must be able to do
+/// without the output: the step whose fate is unknown is compensated as well.
+///
+/// It happens at least once, under a key of its own, and must count an effect that never happened
+/// as undone. Any error that is not terminal is retried, patiently.
+///
+/// ```
+/// use saga_core::{async_trait, Compensation, Outcome, Step, StepContext, StepError};
+/// # struct Gateway;
+/// # impl Gateway {
+/// #     async fn authorize(&self, _key: String, _amount: i64) -> Result<String, std::io::Error> { Ok("auth".into()) }
+/// #     async fn void_by_key(&self, _key: String) -> Result<(), std::io::Error> { Ok(()) }
+/// # }
+/// struct Authorize { gateway: Gateway }
+///
+/// #[async_trait]
+/// impl Step for Authorize {
+///     type Input = i64;
+///     type Output = String;
+///
+///     async fn run(&self, cx: &StepContext, amount: i64) -> Result<String, StepError> {
+///         Ok(self.gateway.authorize(cx.key().to_string(), amount).await?)
+///     }
+/// }
+///
+/// #[async_trait]
+/// impl Compensation for Authorize {
+///     async fn compensate(&self, cx: &StepContext, _amount: i64, _outcome: Outcome<String>) -> Result<(), StepError> {
+///         // By the key of the step itself: there may be no authorization id to go by.
+///         Ok(self.gateway.void_by_key(cx.step_key().to_string()).await?)
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Compensation: Step {
+    /// Undoes what `run` did, or may have done.
+    async fn compensate(
+        &self,
+        cx: &StepContext,
+        input: Self::Input,
+        outcome: Outcome<Self::Output>,
+    ) -> Result<(), StepError>;
+}
+
+/// What is known of a step that is to be compensated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome<T> {
+    /// It completed, and this is its output.
+    Done(T),
+    /// It was started and nothing proves that it had no effect.
+    Unknown,
+}
+
+/// What a step is told about the attempt that it is.
+#[derive(Clone, Debug)]
+pub struct StepContext {
+    pub(crate) saga: SagaId,
+    pub(crate) definition: std::sync::Arc<str>,
+    pub(crate) step: StepName,
+    pub(crate) op: Op,
+    pub(crate) attempt: u32,
+    pub(crate) epoch: Epoch,
+    pub(crate) timeout: Duration,
+}
+
+impl StepContext {
+    /// The idempotency key of this operation: the same in every attempt. A probe gets the key of
+    /// the operation that it asks about; a compensation has a key of its own.
+    #[must_use]
+    pub fn key(&self) -> IdempotencyKey {
+        IdempotencyKey::of(self.saga, &self.step, self.op)
+    }
+
+    /// The idempotency key under which the step itself ran, whatever this operation is: a
+    /// compensation finds by it what it is to undo.
+    #[must_use]
+    pub fn step_key(&self) -> IdempotencyKey {
+        IdempotencyKey::of(self.saga, &self.step, Op::Run)
+    }
+
+    /// The saga.
+    #[must_use]
+    pub fn saga_id(&self) -> SagaId {
+        self.saga
+    }
+
+    /// The name of the saga's definition.
+    #[must_use]
+    pub fn definition(&self) -> &str {
+        &self.definition
+    }
+
+    /// The step.
+    #[must_use]
+    pub fn step(&self) -> &StepName {
+        &self.step
+    }
+
+    /// What is being done for the step.
+    #[must_use]
+    pub fn op(&self) -> Op {
+        self.op
+    }
+
+    /// Which attempt this is, counted from one over all workers and crashes.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The worker's fencing token. It grows with every worker that takes the saga over, so that a
+    /// participant which remembers the highest one seen can refuse a worker that came back late.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// How long this attempt may take before it is dropped and counted as unknown.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+/// A step from a closure, see [`step_fn`].
+pub struct FnStep<I, O, F> {
+    run: F,
+    types: PhantomData<fn(I) -> O>,
+}
+
+/// A step and its compensation from closures, see [`FnStep::compensate`].
+pub struct FnCompensatable<I, O, F, C> {
+    step: FnStep<I, O, F>,
+    undo: C,
+}
+
+/// Makes a step of a closure that takes the context and the input.
+///
+/// ```
+/// use saga_core::{step_fn, Definition};
+///
+/// let definition = Definition::build("greet", 1, |saga, name| {
+///     let hello = saga.query("hello", step_fn(async |_cx, name: String| Ok(format!("hello {name}"))), name);
+///     saga.returns(hello)
+/// })?;
+/// # Ok::<(), saga_core::BuildError>(())
+/// ```
+pub fn step_fn<I, O, F, Fut>(run: F) -> FnStep<I, O, F>
+where
+    F: Fn(StepContext, I) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O, StepError>> + Send + 'static,
+    I: Checkpoint,
+    O: Checkpoint,
+{
+    FnStep { run, types: PhantomData }
+}
+
+impl<I, O, F> FnStep<I, O, F> {
+    /// Adds the compensation: a closure that takes the context, the step's input and its outcome.
+    ///
+    /// ```
+    /// use saga_core::{step_fn, Definition, Outcome};
+    ///
+    /// let definition = Definition::build("hold", 1, |saga, amount| {
+    ///     let hold = step_fn(async |cx, amount: i64| Ok(format!("{}:{amount}", cx.key())))
+    ///         .compensate(async |_cx, _amount: i64, _outcome: Outcome<String>| Ok(()));
+    ///     let held = saga.compensatable("hold", hold, amount);
+    ///     saga.returns(held)
+    /// })?;
+    /// # Ok::<(), saga_core::BuildError>(())
+    /// ```
+    pub fn compensate<C, Fut>(self, undo: C) -> FnCompensatable<I, O, F, C>
+    where
+        C: Fn(StepContext, I, Outcome<O>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), StepError>> + Send + 'static,
+    {
+        FnCompensatable { step: self, undo }
+    }
+}
+
+#[async_trait]
+impl<I, O, F, Fut> Step for FnStep<I, O, F>
+where
+    F: Fn(StepContext, I) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O, StepError>> + Send + 'static,
+    I: Checkpoint,
+    O: Checkpoint,
+{
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, cx: &StepContext, input: I) -> Result<O, StepError> {
+        (self.run)(cx.clone(), input).await
+    }
+}
+
+#[async_trait]
+impl<I, O, F, C, Fut> Step for FnCompensatable<I, O, F, C>
+where
+    F: Fn(StepContext, I) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O, StepError>> + Send + 'static,
+    C: Send + Sync + 'static,
+    I: Checkpoint,
+    O: Checkpoint,
+{
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, cx: &StepContext, input: I) -> Result<O, StepError> {
+        (self.step.run)(cx.clone(), input).await
+    }
+}
+
+#[async_trait]
+impl<I, O, F, C, Fut, UndoFut> Compensation for FnCompensatable<I, O, F, C>
+where
+    F: Fn(StepContext, I) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O, StepError>> + Send + 'static,
+    C: Fn(StepContext, I, Outcome<O>) -> UndoFut + Send + Sync + 'static,
+    UndoFut: Future<Output = Result<(), StepError>> + Send + 'static,
+    I: Checkpoint,
+    O: Checkpoint,
+{
+    async fn compensate(&self, cx: &StepContext, input: I, outcome: Outcome<O>) -> Result<(), StepError> {
+        (self.undo)(cx.clone(), input, outcome).await
+    }
+}
+
+impl<I, O, F> std::fmt::Debug for FnStep<I, O, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FnStep")
+    }
+}
+
+impl<I, O, F, C> std::fmt::Debug for FnCompensatable<I, O, F, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FnCompensatable")
+    }
+}
