@@ -182,6 +182,10 @@ impl Fault {
             let end = (0..=max).rev().find(|&at| self.message.is_char_boundary(at)).unwrap_or(0);
             self.message.truncate(end);
         }
+        // No database takes NUL in a text.
+        if self.message.contains('\0') {
+            self.message = self.message.replace('\0', "\u{fffd}");
+        }
         self
     }
 }

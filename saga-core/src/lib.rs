@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod definition;
+pub mod engine;
 pub mod fault;
 pub mod id;
 pub mod journal;
@@ -14,6 +15,7 @@ pub mod time;
 pub use async_trait::async_trait;
 pub use checkpoint::{Checkpoint, CheckpointError, Digest, Payload};
 pub use definition::{BuildError, Definition, InputHandle, Kind, Plan, SagaBuilder, Soft, Source, StepHandle};
+pub use engine::{Engine, SagaHandle, SagaOutcome};
 pub use fault::{Class, Effect, Fault, StepError};
 pub use id::{Epoch, IdempotencyKey, Op, SagaId, StepName};
 pub use limits::Limits;

@@ -30,6 +30,9 @@ pub(crate) struct Prepared {
 pub(crate) trait BoundStep: Send + Sync {
     /// Decodes what the operation needs.
     fn prepare(&self, op: Op, index: usize, outputs: &Outputs<'_>) -> Result<Prepared, CheckpointError>;
+
+    /// Whether the payload is an output that the step could have left.
+    fn accepts(&self, output: &Payload) -> Result<(), CheckpointError>;
 }
 
 type Undo<S> = for<'a> fn(
@@ -97,6 +100,10 @@ impl<S: Step> BoundStep for Bound<S> {
             }
         };
         Ok(Prepared { input: digest, run })
+    }
+
+    fn accepts(&self, output: &Payload) -> Result<(), CheckpointError> {
+        S::Output::decode(output).map(drop)
     }
 }
 

@@ -66,7 +66,7 @@ impl<T> fmt::Debug for Resolver<T> {
 /// The saga's input and what its steps have left so far.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Outputs<'a>(pub(crate) &'a SagaState);
+pub(crate) struct Outputs<'a>(pub(crate) &'a SagaState);
 
 impl<'a> Outputs<'a> {
     fn step(&self, index: usize) -> &'a StepState {

@@ -49,6 +49,7 @@ impl SagaState {
     #[must_use]
     pub fn next(&self, plan: &Plan, now: Timestamp) -> Next {
         let decision = match self.direction() {
+            _ if self.is_set_aside() => return Next::Wait { attempts: Vec::new(), wake_at: None },
             Direction::Completed | Direction::RolledBack => return Next::Ended,
             Direction::Forward | Direction::Committed => self.next_forward(plan, now),
             Direction::Backward => self.next_backward(plan, now),

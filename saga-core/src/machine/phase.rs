@@ -163,6 +163,8 @@ pub const TRANSITIONS: &[(Phase, Event, Phase)] = {
         (P::Probing, E::RetryProbe, P::ProbeWaiting),
         (P::ProbeWaiting, E::BeginProbe, P::Probing),
         (P::ProbeWaiting, E::ProbeUnknown, P::Unknown),
+        (P::ProbeWaiting, E::Block, P::Blocked),
+        (P::ProbeWaiting, E::BlockUndo, P::UndoBlocked),
         (P::Done, E::BeginUndo, P::Undoing),
         (P::Done, E::BlockUndo, P::UndoBlocked),
         (P::SoftFailed, E::BeginUndo, P::Undoing),

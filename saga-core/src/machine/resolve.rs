@@ -47,12 +47,31 @@ pub enum Refused {
         /// The step.
         step: StepName,
     },
+    /// The saga as a whole does not wait for a human.
+    #[error("the saga was not set aside: name the step that waits")]
+    NotSetAside,
     /// An audited decision needs a name and a reason.
     #[error("an operator's decision needs an actor and a reason")]
     NoReason,
 }
 
 impl SagaState {
+    /// The record of an operator's decision that a saga whose history could not be read, and now
+    /// can, goes on.
+    ///
+    /// # Errors
+    /// [`Refused`] when the saga was not set aside, or actor or reason is missing.
+    pub fn resume_by_hand(&self, actor: &str, reason: &str) -> Result<Record, Refused> {
+        if actor.trim().is_empty() || reason.trim().is_empty() {
+            return Err(Refused::NoReason);
+        }
+        if !self.is_set_aside() {
+            return Err(Refused::NotSetAside);
+        }
+        let (actor, reason) = (actor.to_owned(), reason.to_owned());
+        Ok(Record::Resolved { step: None, op: Op::Run, resolution: Resolution::Retry, actor, reason })
+    }
+
     /// The record of an operator's decision about `step`.
     ///
     /// # Errors

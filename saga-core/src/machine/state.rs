@@ -300,6 +300,12 @@ impl SagaState {
         self.cause.map(|index| &self.steps[index])
     }
 
+    /// Whether the saga as a whole was set aside because its history could not be read.
+    #[must_use]
+    pub fn is_set_aside(&self) -> bool {
+        self.unreadable
+    }
+
     /// How many turns the history has.
     #[must_use]
     pub fn turns(&self) -> u32 {
@@ -557,7 +563,8 @@ impl SagaState {
         if undoes && self.direction != Direction::Backward {
             return Err(self.wrong_direction("a compensation"));
         }
-        if event == Event::Begin && self.direction == Direction::Backward {
+        // On the way back, what cannot go on is the compensation, never the step.
+        if matches!(event, Event::Begin | Event::Block) && self.direction == Direction::Backward {
             return Err(self.wrong_direction("a step"));
         }
         self.steps[index].phase = to;

@@ -1,0 +1,88 @@
+//! One attempt: runs the user's code under its time limit, and reports how it ended whatever happens.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+use tracing::{Instrument as _, debug, info_span};
+
+use super::telemetry;
+use crate::checkpoint::Payload;
+use crate::definition::{Prepared, Success};
+use crate::fault::{Class, Effect, Fault};
+use crate::machine::{ProbeAnswer, Report};
+use crate::step::{Probe, StepContext};
+
+/// Runs the attempt. Dropping the future drops the user's: the attempt's fate is then unknown.
+pub(crate) async fn run(prepared: Prepared, cx: StepContext, payload_max_bytes: usize) -> Report {
+    let span = info_span!(
+        "saga.step",
+        saga.id = %cx.saga,
+        saga.definition = %cx.definition,
+        saga.step = %cx.step,
+        saga.op = %cx.op,
+        saga.attempt = cx.attempt,
+    );
+    async move {
+        let (limit, began) = (cx.timeout, Instant::now());
+        let (definition, step, op) = (cx.definition.clone(), cx.step.clone(), cx.op);
+        if cx.attempt > 1 {
+            telemetry::retried(&definition, &step, op);
+        }
+        let attempt = AssertUnwindSafe(async move { (prepared.run)(cx).await }).catch_unwind();
+        let report = match tokio::time::timeout(limit, attempt).await {
+            Ok(Ok(Ok(success))) => accept(success, payload_max_bytes),
+            Ok(Ok(Err(error))) => Report::Failed { fault: error.fault().clone(), retry_after: error.retry_after() },
+            Ok(Err(panic)) => failed(Fault::panicked(panic_message(&*panic))),
+            Err(_) => failed(Fault::timed_out(limit)),
+        };
+        let fault = match &report {
+            Report::Failed { fault, .. } => Some(fault),
+            Report::Done(_) | Report::Probed(_) | Report::Compensated => None,
+        };
+        telemetry::attempted(&definition, &step, op, began.elapsed(), fault.is_some());
+        if let Some(fault) = fault {
+            debug!(class = ?fault.class, effect = ?fault.effect, error = %fault.message, "the attempt failed");
+        }
+        report
+    }
+    .instrument(span)
+    .await
+}
+
+fn failed(fault: Fault) -> Report {
+    Report::Failed { fault, retry_after: None::<Duration> }
+}
+
+fn accept(success: Success, payload_max_bytes: usize) -> Report {
+    let fits = |output: &Payload| output.len() <= payload_max_bytes;
+    match success {
+        Success::Output(output) if fits(&output) => Report::Done(output),
+        Success::Output(output) | Success::Probed(Probe::Applied(output)) if !fits(&output) => {
+            too_large(&output, payload_max_bytes)
+        }
+        Success::Output(output) => Report::Done(output),
+        Success::Probed(Probe::Applied(output)) => Report::Probed(ProbeAnswer::Applied(output)),
+        Success::Probed(Probe::NotApplied) => Report::Probed(ProbeAnswer::NotApplied),
+        Success::Probed(Probe::Unknown | Probe::Unsupported) => Report::Probed(ProbeAnswer::Unknown),
+        Success::Compensated => Report::Compensated,
+    }
+}
+
+/// The effect has happened and cannot be written down: its fate is unknown, and no retry helps.
+fn too_large(output: &Payload, max: usize) -> Report {
+    failed(Fault {
+        class: Class::Terminal,
+        effect: Effect::Unknown,
+        message: format!("the output has {} bytes encoded, and payload_max_bytes is {max}", output.len()),
+    })
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}

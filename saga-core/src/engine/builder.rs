@@ -1,0 +1,207 @@
+//! Options of an engine: each with its unit, its default and the reason for it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::alert::{Alert, LogAlert};
+use super::batch::Batcher;
+use super::clock::JournalClock;
+use super::error::OpenError;
+use super::watch::Watchers;
+use super::{Engine, Inner, incarnation, worker};
+use crate::definition::{Blueprint, Definition};
+use crate::journal::{Journal, NewSaga};
+use crate::limits::Limits;
+use crate::time::Timestamp;
+
+/// Configures an [`Engine`]; made by [`Engine::builder`].
+#[derive(Debug)]
+pub struct EngineBuilder {
+    journal: Arc<dyn Journal>,
+    blueprints: Vec<Arc<Blueprint>>,
+    options: Options,
+    limits: Limits,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) worker: Option<String>,
+    pub(crate) lease_ttl: Duration,
+    pub(crate) poll_interval: Duration,
+    pub(crate) retention: Duration,
+    pub(crate) housekeeping_interval: Duration,
+    pub(crate) start_timeout: Duration,
+    pub(crate) alert: Arc<dyn Alert>,
+}
+
+impl EngineBuilder {
+    pub(crate) fn new(journal: Arc<dyn Journal>) -> Self {
+        Self {
+            journal,
+            blueprints: Vec::new(),
+            options: Options {
+                worker: Some("worker".to_owned()),
+                lease_ttl: Duration::from_secs(15),
+                poll_interval: Duration::from_millis(500),
+                retention: Duration::from_secs(7 * 24 * 60 * 60),
+                housekeeping_interval: Duration::from_secs(30),
+                start_timeout: Duration::from_secs(10),
+                alert: Arc::new(LogAlert),
+            },
+            limits: Limits::default(),
+        }
+    }
+
+    /// Makes the engine able to start and run this definition. Several versions of one definition
+    /// may be registered side by side: sagas finish on the version that they started with.
+    #[must_use]
+    pub fn register<I, O>(mut self, definition: &Definition<I, O>) -> Self {
+        self.blueprints.push(definition.blueprint().clone());
+        self
+    }
+
+    /// The worker's name in lease rows and logs; it need not be unique. Default `worker`.
+    #[must_use]
+    pub fn worker_name(mut self, name: impl Into<String>) -> Self {
+        if self.options.worker.is_some() {
+            self.options.worker = Some(name.into());
+        }
+        self
+    }
+
+    /// Starts and queries sagas, and runs none: workers elsewhere do.
+    #[must_use]
+    pub fn client_only(mut self) -> Self {
+        self.options.worker = None;
+        self
+    }
+
+    /// How long a worker's lease lasts without renewal: after a crash, its sagas stand still this
+    /// long. It is renewed three times in that span. Default 15 s: outlasts a database fail-over or a
+    /// long pause more often than not. At least 50 ms.
+    #[must_use]
+    pub fn lease_ttl(mut self, ttl: Duration) -> Self {
+        self.options.lease_ttl = ttl.max(Duration::from_millis(50));
+        self
+    }
+
+    /// How often the worker looks for sagas that others have left for it, when nothing wakes it.
+    /// Default 500 ms. At least 1 ms.
+    #[must_use]
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.options.poll_interval = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// How long ended sagas are kept. Default seven days: starting again under an old key finds the
+    /// old saga for this long.
+    #[must_use]
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.options.retention = retention;
+        self
+    }
+
+    /// How often the worker deletes what is past its retention and repeats alerts that were not
+    /// acknowledged. Default 30 s.
+    #[must_use]
+    pub fn housekeeping_interval(mut self, interval: Duration) -> Self {
+        self.options.housekeeping_interval = interval.max(Duration::from_millis(10));
+        self
+    }
+
+    /// How long [`Engine::start`] waits for a journal that does not answer. Default 10 s.
+    #[must_use]
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.options.start_timeout = timeout;
+        self
+    }
+
+    /// Where dead letters are reported. Default: an error in the log.
+    #[must_use]
+    pub fn on_alert(mut self, alert: impl Alert) -> Self {
+        self.options.alert = Arc::new(alert);
+        self
+    }
+
+    /// The limits, see [`Limits`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Opens the engine: stores the definitions that are new, refuses those that changed, and starts
+    /// the worker. Call it within a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing runs then.
+    pub async fn open(self) -> Result<Engine, OpenError> {
+        let Self { journal, blueprints, options, limits } = self;
+        check_outlines(&*journal, &blueprints).await?;
+        let blueprints: HashMap<_, _> =
+            blueprints.into_iter().map(|blueprint| ((blueprint.name.clone(), blueprint.version), blueprint)).collect();
+        let alive = CancellationToken::new();
+        let starter = {
+            let (journal, alive) = (journal.clone(), alive.clone());
+            Batcher::spawn(limits.batch_max, move |sagas: Vec<NewSaga>| {
+                let (journal, alive) = (journal.clone(), alive.clone());
+                async move { incarnation::start(&*journal, None, &sagas, &alive).await }
+            })
+        };
+        let inner = Arc::new(Inner {
+            journal,
+            starter,
+            blueprints,
+            clock: JournalClock::new(Timestamp::from_micros(0)),
+            slots: Arc::new(Semaphore::new(limits.in_flight_max.clamp(1, Semaphore::MAX_PERMITS))),
+            incarnation: Mutex::new(None),
+            watchers: Watchers::default(),
+            alerts: Notify::new(),
+            claims: Notify::new(),
+            hint: AtomicI64::new(i64::MAX),
+            reconcile: AtomicBool::new(false),
+            draining: alive.child_token(),
+            aborting: alive.child_token(),
+            alive: alive.clone(),
+            drivers: TaskTracker::new(),
+            loops: TaskTracker::new(),
+            options,
+            limits,
+        });
+        if let Some(name) = inner.options.worker.clone() {
+            worker::begin(&inner, name).await?;
+        }
+        Ok(Engine { inner, _alive: Arc::new(alive.drop_guard()) })
+    }
+}
+
+/// A changed definition under an old version is refused before anything runs.
+async fn check_outlines(journal: &dyn Journal, blueprints: &[Arc<Blueprint>]) -> Result<(), OpenError> {
+    for (nth, blueprint) in blueprints.iter().enumerate() {
+        let same = |other: &&Arc<Blueprint>| other.name == blueprint.name && other.version == blueprint.version;
+        if blueprints[..nth].iter().find(same).is_some_and(|other| other.outline != blueprint.outline) {
+            return Err(OpenError::RegisteredTwice {
+                definition: blueprint.name.to_string(),
+                version: blueprint.version,
+            });
+        }
+    }
+    let outlines: Vec<_> = blueprints.iter().map(|blueprint| blueprint.outline.clone()).collect();
+    for (ours, stored) in outlines.iter().zip(journal.register(&outlines).await?) {
+        let diff = stored.diff(ours);
+        if *ours != stored {
+            return Err(OpenError::ChangedDefinition {
+                definition: ours.definition.clone(),
+                version: ours.version,
+                diff,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! Drives one saga under one lease: decide → append → act → report → decide. It knows nothing of
+//! the rules of sagas; it keeps the order of durable and done.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::{FutureExt as _, future::Future};
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::{Instrument as _, error, info_span};
+
+use super::attempt;
+use super::incarnation::{Hold, Incarnation, Written};
+use super::saga::{Rest, Saga, describe, moment, set_aside};
+use super::{Inner, telemetry};
+use crate::id::SagaId;
+use crate::journal::{After, LetterChange};
+use crate::machine::{Attempt, AttentionReason, IllegalRecord, Report};
+use crate::step::StepContext;
+use crate::time::Timestamp;
+
+/// A saga that waits no longer than this stays in memory, without a slot; one that waits longer is
+/// parked. A second is what parking and claiming again would cost a busy journal anyway.
+const STAY_MAX: Duration = Duration::from_secs(1);
+
+type Running = FuturesUnordered<Pin<Box<dyn Future<Output = (Attempt, Report)> + Send>>>;
+
+/// Why the driver let go of a saga.
+enum Exit {
+    /// It ended, was parked, or belongs to another now.
+    Gone,
+    /// It waits in memory until this time.
+    Sleep(Timestamp),
+}
+
+/// Why the driver cannot go on with a saga.
+enum Stop {
+    /// The lease is lost, or another has written: forget the saga.
+    Lost,
+    /// The worker stops: the next owner goes on.
+    HandBack,
+    /// The machine and the history disagree: a human must look.
+    Broken(String),
+}
+
+impl From<IllegalRecord> for Stop {
+    fn from(error: IllegalRecord) -> Self {
+        Self::Broken(describe(&error))
+    }
+}
+
+impl From<serde_json::Error> for Stop {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Broken(describe(&error))
+    }
+}
+
+pub(crate) struct Driver {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) incarnation: Arc<Incarnation>,
+    pub(crate) saga: Saga,
+    pub(crate) hold: Hold,
+}
+
+impl Driver {
+    /// Runs the saga until it ends, is parked, or is lost. `permit` is its slot among the sagas in
+    /// flight; it is given up while the saga only waits.
+    pub(crate) async fn run(mut self, permit: OwnedSemaphorePermit) {
+        let mut permit = Some(permit);
+        loop {
+            let span = info_span!(
+                "saga.run",
+                saga.id = %self.saga.id,
+                saga.definition = %self.saga.blueprint.name,
+                saga.version = self.saga.blueprint.version,
+            );
+            let exit = self.drive().instrument(span).await;
+            drop(permit.take());
+            match exit {
+                Ok(Exit::Gone) | Err(Stop::Lost | Stop::HandBack) => break,
+                Ok(Exit::Sleep(until)) => {
+                    tokio::select! {
+                        () = self.incarnation.lost.cancelled() => break,
+                        // Closing the lease hands the saga back, due at once.
+                        () = self.inner.draining.cancelled() => break,
+                        () = tokio::time::sleep_until(self.inner.clock.instant(until)) => {}
+                    }
+                    permit = self.inner.slots.clone().acquire_owned().await.ok();
+                }
+                Err(Stop::Broken(problem)) => {
+                    let seq = self.saga.state().turns();
+                    quarantine(&self.incarnation, self.saga.id, seq, problem).await;
+                    break;
+                }
+            }
+        }
+        let Self { inner, saga, hold, .. } = self;
+        drop(hold);
+        inner.watchers.settled(saga);
+    }
+
+    async fn drive(&mut self) -> Result<Exit, Stop> {
+        let mut running = Running::new();
+        loop {
+            let begin = !self.inner.draining.is_cancelled();
+            let rest = self.saga.settle(self.inner.clock.now(), begin)?;
+            let after = self.after(&rest, running.is_empty(), begin);
+            if self.saga.has_news() || after != After::Keep {
+                self.append(after).await?;
+            }
+            let Rest::Wait { attempts, wake_at } = rest else { return Ok(Exit::Gone) };
+            if after != After::Keep {
+                return Ok(Exit::Gone);
+            }
+            self.launch(&attempts, &mut running).await?;
+            if running.is_empty() {
+                return wake_at.map(Exit::Sleep).ok_or(Stop::HandBack);
+            }
+            self.wait(&mut running, wake_at).await?;
+        }
+    }
+
+    /// What becomes of the saga with the turn: kept while something runs or is due very soon.
+    fn after(&self, rest: &Rest, idle: bool, begin: bool) -> After {
+        match rest {
+            Rest::Ended(end) => After::End(*end),
+            Rest::Wait { attempts, .. } if !idle || !attempts.is_empty() => After::Keep,
+            Rest::Wait { wake_at, .. } => {
+                let soon = wake_at.is_some_and(|at| at.since(self.inner.clock.now()) <= STAY_MAX);
+                let attention = self.saga.state().needs_attention();
+                if soon && begin { After::Keep } else { After::Park { wake_at: *wake_at, attention } }
+            }
+        }
+    }
+
+    /// Makes everything applied so far durable. Nothing is done in the world before this returns.
+    async fn append(&mut self, after: After) -> Result<(), Stop> {
+        let turn = self.saga.turn(after, fastrand::i64(..))?;
+        let opened: Vec<AttentionReason> = turn.letters.iter().filter_map(opened).collect();
+        match self.incarnation.appender.submit(turn).await.unwrap_or(Written::Lost) {
+            Written::Durable => {}
+            Written::Lost => return Err(Stop::Lost),
+            Written::Rival => {
+                error!(saga.id = %self.saga.id, "another turn stands where this worker's was to stand; dropping the saga");
+                return Err(Stop::Lost);
+            }
+            Written::Refused => {
+                error!(saga.id = %self.saga.id, "the journal refuses the saga's turn; it stays as it is");
+                self.inner.ask_to_reconcile();
+                return Err(Stop::Lost);
+            }
+        }
+        self.saga.turn_written();
+        let definition = &self.saga.blueprint.name;
+        if let After::End(end) = after {
+            telemetry::ended(definition, end);
+        }
+        if let After::Park { wake_at: Some(at), .. } = after {
+            self.inner.due_hint(at);
+        }
+        if !opened.is_empty() {
+            opened.iter().for_each(|reason| telemetry::dead_lettered(definition, *reason));
+            self.inner.alerts.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Starts the attempts whose intents have just become durable.
+    async fn launch(&mut self, attempts: &[Attempt], running: &mut Running) -> Result<(), Stop> {
+        for &attempt in attempts {
+            let Some(prepared) = self.saga.take_prepared(attempt) else { continue };
+            // A worker whose lease may have lapsed starts nothing.
+            if !self.incarnation.is_live() && !self.incarnation.live().await {
+                return Err(Stop::Lost);
+            }
+            let cx = self.context(attempt);
+            let max = self.inner.limits.payload_max_bytes;
+            running.push(Box::pin(async move { (attempt, attempt::run(prepared, cx, max).await) }));
+        }
+        Ok(())
+    }
+
+    fn context(&self, attempt: Attempt) -> StepContext {
+        let blueprint = &self.saga.blueprint;
+        StepContext {
+            saga: self.saga.id,
+            definition: blueprint.name.clone(),
+            step: blueprint.plan.steps()[attempt.step].name.clone(),
+            op: attempt.op,
+            attempt: attempt.number,
+            epoch: self.incarnation.epoch(),
+            timeout: blueprint.plan.policy(attempt.step, attempt.op).timeout,
+        }
+    }
+
+    /// Waits until an attempt ends or something is due, and takes in all attempts that have ended.
+    async fn wait(&mut self, running: &mut Running, wake_at: Option<Timestamp>) -> Result<(), Stop> {
+        let draining = self.inner.draining.is_cancelled();
+        let wake_at = wake_at.filter(|_| !draining).map(|at| self.inner.clock.instant(at));
+        let timer = async {
+            match wake_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            biased;
+            () = self.incarnation.lost.cancelled() => return Err(Stop::Lost),
+            // The attempts are dropped; their intents stand, and the next owner finds them unknown.
+            () = self.inner.aborting.cancelled() => return Err(Stop::HandBack),
+            ended = running.next() => ended,
+            () = timer => None,
+        };
+        let mut ended = ended;
+        while let Some((attempt, report)) = ended {
+            let now = self.inner.clock.now();
+            self.saga.report(attempt, report, moment(now, &self.inner.limits))?;
+            ended = running.next().now_or_never().flatten();
+        }
+        Ok(())
+    }
+}
+
+/// Sets aside a saga that cannot be read or run here, so that it never stops the others.
+pub(crate) async fn quarantine(incarnation: &Incarnation, id: SagaId, seq: u32, problem: String) {
+    error!(saga.id = %id, %problem, "the saga cannot be read or run; setting it aside");
+    match set_aside(id, seq, fastrand::i64(..), problem) {
+        Ok(turn) => {
+            if incarnation.appender.submit(turn).await != Some(Written::Durable) {
+                error!(saga.id = %id, "the saga could not be set aside; its next owner will try");
+            }
+        }
+        Err(problem) => error!(saga.id = %id, %problem, "the dead letter cannot be encoded"),
+    }
+}
+
+fn opened(change: &LetterChange) -> Option<AttentionReason> {
+    match change {
+        LetterChange::Open { reason, .. } => Some(*reason),
+        LetterChange::Close { .. } => None,
+    }
+}

@@ -1,0 +1,152 @@
+//! Handles: how those who start sagas learn what became of them.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::Inner;
+use super::error::OutcomeError;
+use super::saga::Saga;
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::definition::{Blueprint, Definition};
+use crate::fault::Fault;
+use crate::id::{SagaId, StepName};
+use crate::journal::{DeadLetter, SagaStatus};
+use crate::machine::{Direction, SagaState};
+
+/// How often a handle asks the journal about a saga that runs elsewhere: soon at first, then more
+/// and more rarely.
+const POLL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+/// How many dead letters an outcome lists.
+const LETTERS: usize = 100;
+
+/// What became of a saga.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SagaOutcome<O> {
+    /// Every step is done.
+    Completed(O),
+    /// The saga turned back, and every compensation that was owed is done.
+    RolledBack(Failure),
+    /// The saga waits for a human. It is not over: ask again once the dead letters are resolved.
+    NeedsAttention(Vec<DeadLetter>),
+}
+
+/// Why a saga turned back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The step that failed.
+    pub step: StepName,
+    /// How it failed.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed: {}", self.step, self.fault)
+    }
+}
+
+type Decode<O> = Arc<dyn Fn(&SagaState) -> Result<O, CheckpointError> + Send + Sync>;
+
+/// A saga that was started, and the type of its output.
+pub struct SagaHandle<O> {
+    inner: Arc<Inner>,
+    blueprint: Arc<Blueprint>,
+    output: Decode<O>,
+    id: SagaId,
+    /// The news from this process's own worker, when it runs the saga.
+    local: Mutex<Option<oneshot::Receiver<SagaState>>>,
+}
+
+impl<O: Send + 'static> SagaHandle<O> {
+    pub(crate) fn of<I: Checkpoint>(inner: Arc<Inner>, definition: &Definition<I, O>, id: SagaId) -> Self {
+        let (blueprint, definition) = (definition.blueprint().clone(), definition.clone());
+        let output: Decode<O> = Arc::new(move |state| definition.output(state));
+        Self { inner, blueprint, output, id, local: Mutex::new(None) }
+    }
+
+    pub(crate) fn watching(self, local: oneshot::Receiver<SagaState>) -> Self {
+        Self { local: Mutex::new(Some(local)), ..self }
+    }
+
+    /// The saga's id.
+    #[must_use]
+    pub fn id(&self) -> SagaId {
+        self.id
+    }
+
+    /// Waits until the saga has ended, or waits for a human. The future may be dropped and asked for
+    /// again; the saga goes on regardless.
+    ///
+    /// # Errors
+    /// See [`OutcomeError`]; the saga goes on regardless.
+    pub async fn outcome(&self) -> Result<SagaOutcome<O>, OutcomeError> {
+        let local = self.local.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(state) = wait_locally(local).await {
+            if state.direction().is_end() {
+                return self.ended(&state);
+            }
+        }
+        let mut pause = POLL.0;
+        loop {
+            if let Some(outcome) = self.outcome_now().await? {
+                return Ok(outcome);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(POLL.1);
+        }
+    }
+
+    /// What has become of the saga so far; none while it is under way.
+    ///
+    /// # Errors
+    /// See [`OutcomeError`].
+    pub async fn outcome_now(&self) -> Result<Option<SagaOutcome<O>>, OutcomeError> {
+        let saga = self.id;
+        let journal = &self.inner.journal;
+        let failed = |source| OutcomeError::Journal { saga, source };
+        let summary = journal.summary(saga).await.map_err(failed)?.ok_or(OutcomeError::NotFound { saga })?;
+        let (runs, asked) = (summary.header.version, self.blueprint.version);
+        if runs != asked {
+            return Err(OutcomeError::OtherVersion { saga, runs, asked });
+        }
+        match summary.status {
+            SagaStatus::Running | SagaStatus::Waiting => Ok(None),
+            SagaStatus::NeedsAttention => {
+                let letters = journal.dead_letters(Some(saga), LETTERS).await.map_err(failed)?;
+                Ok(Some(SagaOutcome::NeedsAttention(letters)))
+            }
+            SagaStatus::Ended(_) => {
+                let history =
+                    journal.load(&[saga]).await.map_err(failed)?.pop().ok_or(OutcomeError::NotFound { saga })?;
+                let replayed = Saga::replay(self.blueprint.clone(), &history)
+                    .map_err(|source| OutcomeError::Unreadable { saga, source })?;
+                self.ended(replayed.state()).map(Some)
+            }
+        }
+    }
+
+    fn ended(&self, state: &SagaState) -> Result<SagaOutcome<O>, OutcomeError> {
+        if state.direction() == Direction::Completed {
+            return (self.output)(state)
+                .map(SagaOutcome::Completed)
+                .map_err(|source| OutcomeError::Undecodable { saga: self.id, source });
+        }
+        let cause = state.cause();
+        let step = cause.map_or_else(|| StepName::from(""), |step| step.name().clone());
+        let fault = cause.and_then(|step| step.fault().cloned()).unwrap_or_else(|| Fault::unknown(String::new()));
+        Ok(SagaOutcome::RolledBack(Failure { step, fault }))
+    }
+}
+
+async fn wait_locally(local: Option<oneshot::Receiver<SagaState>>) -> Option<SagaState> {
+    local?.await.ok()
+}
+
+impl<O> fmt::Debug for SagaHandle<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SagaHandle({} of {:?})", self.id, self.blueprint)
+    }
+}

@@ -1,0 +1,216 @@
+//! One incarnation of a worker: a lease, and all that is held under it. When the lease is lost the
+//! incarnation ends as a whole, and the worker begins another under a new epoch.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::batch::Batcher;
+use super::telemetry;
+use crate::id::{Epoch, SagaId};
+use crate::journal::{Appended, Journal, JournalError, Lease, NewSaga, StartReceipt, Turn};
+use crate::limits::Limits;
+
+/// What became of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// It is durable.
+    Durable,
+    /// Another has written in its place: drop the saga.
+    Rival,
+    /// The lease is lost, or the engine is gone: drop the saga.
+    Lost,
+    /// The journal refuses this turn, and no other: the saga cannot go on here.
+    Refused,
+}
+
+/// What became of a start.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    Receipt(StartReceipt),
+    Lost,
+    Refused(JournalError),
+}
+
+#[derive(Debug)]
+pub(crate) struct Incarnation {
+    pub(crate) lease: Lease,
+    /// Cancelled once the lease is lost or the engine is gone.
+    pub(crate) lost: CancellationToken,
+    /// Until when the lease is certainly valid, by this process's monotonic clock.
+    valid_until: watch::Sender<Instant>,
+    pub(crate) appender: Batcher<Turn, Written>,
+    pub(crate) starter: Batcher<NewSaga, Begun>,
+    held: Arc<Mutex<HashSet<SagaId>>>,
+}
+
+impl Incarnation {
+    pub(crate) fn new(
+        journal: &Arc<dyn Journal>,
+        lease: Lease,
+        valid_until: Instant,
+        limits: &Limits,
+        alive: &CancellationToken,
+    ) -> Self {
+        let lost = alive.child_token();
+        let appender = {
+            let (journal, lost) = (journal.clone(), lost.clone());
+            Batcher::spawn(limits.batch_max, move |turns: Vec<Turn>| {
+                let (journal, lost) = (journal.clone(), lost.clone());
+                async move { append(&*journal, lease, &turns, &lost).await }
+            })
+        };
+        let starter = {
+            let (journal, lost) = (journal.clone(), lost.clone());
+            Batcher::spawn(limits.batch_max, move |sagas: Vec<NewSaga>| {
+                let (journal, lost) = (journal.clone(), lost.clone());
+                async move { start(&*journal, Some(lease), &sagas, &lost).await }
+            })
+        };
+        Self { lease, lost, valid_until: watch::Sender::new(valid_until), appender, starter, held: Arc::default() }
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.lease.epoch
+    }
+
+    /// Takes note that the lease was renewed.
+    pub(crate) fn renewed(&self, valid_until: Instant) {
+        self.valid_until.send_replace(valid_until);
+    }
+
+    /// Whether the lease is certainly valid now.
+    pub(crate) fn is_live(&self) -> bool {
+        !self.lost.is_cancelled() && Instant::now() < *self.valid_until.borrow()
+    }
+
+    /// Returns true as soon as the lease is certainly valid, false once it is lost. Nothing with an
+    /// effect begins on a lease that may have lapsed.
+    pub(crate) async fn live(&self) -> bool {
+        let mut renewals = self.valid_until.subscribe();
+        loop {
+            if self.lost.is_cancelled() {
+                return false;
+            }
+            if Instant::now() < *renewals.borrow_and_update() {
+                return true;
+            }
+            tokio::select! {
+                () = self.lost.cancelled() => return false,
+                changed = renewals.changed() => if changed.is_err() { return false },
+            }
+        }
+    }
+
+    /// Marks the saga as held in this process's memory; none when it is held already.
+    pub(crate) fn hold(&self, saga: SagaId) -> Option<Hold> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(saga).then(|| Hold { saga, held: self.held.clone() })
+    }
+
+    pub(crate) fn holds(&self, saga: SagaId) -> bool {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).contains(&saga)
+    }
+}
+
+/// The right to work on a saga within one incarnation; given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    saga: SagaId,
+    held: Arc<Mutex<HashSet<SagaId>>>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.saga);
+    }
+}
+
+/// The wait before an unavailable journal is asked again: 10 ms, doubling up to 1 s, with jitter.
+pub(crate) fn outage_delay(tries: u32) -> Duration {
+    Duration::from_millis(10 << tries.min(7)).min(Duration::from_secs(1)).mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// Appends a batch, and goes on trying for as long as the lease lasts: an append is never given up
+/// with its fate unknown while this worker may still act on it.
+async fn append(journal: &dyn Journal, lease: Lease, turns: &[Turn], lost: &CancellationToken) -> Vec<Written> {
+    for tries in 0.. {
+        let began = Instant::now();
+        match journal.append(lease, turns).await {
+            Ok(answers) => {
+                telemetry::committed(turns.len(), began.elapsed());
+                return answers
+                    .into_iter()
+                    .map(|answer| match answer {
+                        Appended::Written | Appended::Repeated => Written::Durable,
+                        Appended::Rival => Written::Rival,
+                    })
+                    .collect();
+            }
+            Err(JournalError::Fenced { .. }) => {
+                lost.cancel();
+                return vec![Written::Lost; turns.len()];
+            }
+            Err(JournalError::Unavailable { doing, source }) => {
+                warn!(epoch = %lease.epoch, doing, %source, tries, "the journal is unavailable; trying again");
+            }
+            Err(problem) => {
+                error!(epoch = %lease.epoch, %problem, "the journal refuses an append");
+                if turns.len() == 1 {
+                    return vec![Written::Refused];
+                }
+                // One turn must not stop the others: send each by itself.
+                let mut answers = Vec::with_capacity(turns.len());
+                for turn in turns {
+                    answers.extend(Box::pin(append(journal, lease, std::slice::from_ref(turn), lost)).await);
+                }
+                return answers;
+            }
+        }
+        tokio::select! {
+            () = lost.cancelled() => break,
+            () = tokio::time::sleep(outage_delay(tries)) => {}
+        }
+    }
+    vec![Written::Lost; turns.len()]
+}
+
+/// Creates a batch of sagas, and goes on trying for as long as the lease (or the engine) lasts.
+pub(crate) async fn start(
+    journal: &dyn Journal,
+    lease: Option<Lease>,
+    sagas: &[NewSaga],
+    lost: &CancellationToken,
+) -> Vec<Begun> {
+    for tries in 0.. {
+        match journal.start(lease, sagas).await {
+            Ok(receipts) => return receipts.into_iter().map(Begun::Receipt).collect(),
+            Err(JournalError::Fenced { .. }) => {
+                lost.cancel();
+                break;
+            }
+            Err(JournalError::Unavailable { doing, source }) => {
+                warn!(doing, %source, tries, "the journal is unavailable; trying again");
+            }
+            Err(problem) if sagas.len() == 1 => return vec![Begun::Refused(problem)],
+            Err(problem) => {
+                error!(%problem, "the journal refuses a start");
+                let mut answers = Vec::with_capacity(sagas.len());
+                for saga in sagas {
+                    answers.extend(Box::pin(start(journal, lease, std::slice::from_ref(saga), lost)).await);
+                }
+                return answers;
+            }
+        }
+        tokio::select! {
+            () = lost.cancelled() => break,
+            () = tokio::time::sleep(outage_delay(tries)) => {}
+        }
+    }
+    sagas.iter().map(|_| Begun::Lost).collect()
+}

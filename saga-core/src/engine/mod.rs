@@ -1,0 +1,223 @@
+#![doc = include_str!("engine.md")]
+
+mod alert;
+mod attempt;
+mod batch;
+mod builder;
+mod clock;
+mod drive;
+mod error;
+mod handle;
+mod housekeeping;
+mod incarnation;
+mod operator;
+mod saga;
+mod start;
+mod telemetry;
+mod watch;
+mod worker;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+pub use alert::Alert;
+pub use builder::EngineBuilder;
+pub use error::{HistoryError, OpenError, OperatorError, OutcomeError, StartError};
+pub use handle::{Failure, SagaHandle, SagaOutcome};
+pub use operator::Operator;
+pub use start::prepare_start;
+
+use self::batch::Batcher;
+use self::builder::Options;
+use self::clock::JournalClock;
+use self::incarnation::{Begun, Incarnation};
+use self::watch::Watchers;
+use crate::checkpoint::Checkpoint;
+use crate::definition::{Blueprint, Definition};
+use crate::id::SagaId;
+use crate::journal::{DeadLetter, Journal, JournalError, NewSaga, SagaSummary};
+use crate::limits::Limits;
+use crate::time::Timestamp;
+
+/// Starts sagas, runs them, and answers for them. Cheap to clone.
+///
+/// Dropping the last clone without [`Engine::shutdown`] is a crash, and safe: other workers take
+/// the sagas over once the lease has lapsed.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    inner: Arc<Inner>,
+    /// Ends all tasks of the engine with its last clone.
+    _alive: Arc<DropGuard>,
+}
+
+/// What the engine's tasks share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) options: Options,
+    pub(crate) limits: Limits,
+    pub(crate) blueprints: HashMap<(Arc<str>, u32), Arc<Blueprint>>,
+    pub(crate) clock: JournalClock,
+    /// One permit for each saga in flight.
+    pub(crate) slots: Arc<Semaphore>,
+    /// The lease that this worker holds, if it is a worker and holds one.
+    incarnation: Mutex<Option<Arc<Incarnation>>>,
+    pub(crate) watchers: Watchers,
+    /// Starts sagas that belong to no worker yet.
+    pub(crate) starter: Batcher<NewSaga, Begun>,
+    /// There may be dead letters to report.
+    pub(crate) alerts: Notify,
+    /// There may be sagas to claim, at the time of the hint at the latest.
+    pub(crate) claims: Notify,
+    hint: AtomicI64,
+    /// A claim's or a start's answer was lost: compare what the journal says is ours with memory.
+    pub(crate) reconcile: AtomicBool,
+    /// Shut down: nothing new begins.
+    pub(crate) draining: CancellationToken,
+    /// Shut down, and the grace is over: attempts are dropped.
+    pub(crate) aborting: CancellationToken,
+    /// Cancelled with the engine's last clone.
+    pub(crate) alive: CancellationToken,
+    /// The drivers of sagas in flight.
+    pub(crate) drivers: TaskTracker,
+    /// The worker's own loops.
+    pub(crate) loops: TaskTracker,
+}
+
+impl Engine {
+    /// Configures an engine on this journal.
+    pub fn builder(journal: impl Journal) -> EngineBuilder {
+        EngineBuilder::new(Arc::new(journal))
+    }
+
+    /// Configures an engine on a journal that is shared.
+    #[must_use]
+    pub fn builder_shared(journal: Arc<dyn Journal>) -> EngineBuilder {
+        EngineBuilder::new(journal)
+    }
+
+    /// Starts a saga, durably: once this has returned, the saga reaches an end as long as some worker
+    /// runs. Starting again with the same key and input returns the same saga.
+    ///
+    /// A worker runs the saga at once, unless all its slots are taken; a client leaves it to workers.
+    /// The future may be dropped: the saga is then started or not, and starting it again under the
+    /// same key tells.
+    ///
+    /// # Errors
+    /// See [`StartError`]; after [`StartError::Unavailable`] start again under the same key.
+    pub async fn start<I: Checkpoint, O: Send + 'static>(
+        &self,
+        definition: &Definition<I, O>,
+        key: &str,
+        input: I,
+    ) -> Result<SagaHandle<O>, StartError> {
+        start::start(&self.inner, definition, key, input).await
+    }
+
+    /// The saga that was started under this key, if there is one.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn find<I: Checkpoint, O: Send + 'static>(
+        &self,
+        definition: &Definition<I, O>,
+        key: &str,
+    ) -> Result<Option<SagaHandle<O>>, JournalError> {
+        let found = self.inner.journal.find(definition.name(), key).await?;
+        Ok(found.map(|summary| SagaHandle::of(self.inner.clone(), definition, summary.header.id)))
+    }
+
+    /// A handle on a saga by its id. It is not checked that the saga exists.
+    #[must_use]
+    pub fn handle<I: Checkpoint, O: Send + 'static>(
+        &self,
+        definition: &Definition<I, O>,
+        saga: SagaId,
+    ) -> SagaHandle<O> {
+        SagaHandle::of(self.inner.clone(), definition, saga)
+    }
+
+    /// Where a saga stands.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn status(&self, saga: SagaId) -> Result<Option<SagaSummary>, JournalError> {
+        self.inner.journal.summary(saga).await
+    }
+
+    /// Open dead letters, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, JournalError> {
+        self.inner.journal.dead_letters(None, limit).await
+    }
+
+    /// What an operator can do.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        Operator::new(self.inner.clone())
+    }
+
+    /// How many sagas are in flight on this worker.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.inner.limits.in_flight_max.saturating_sub(self.inner.slots.available_permits())
+    }
+
+    /// Stops the worker: no new claims and no new operations at once; attempts that are under way get
+    /// `grace` to finish and are dropped after it. Then all sagas are handed back, due at once for
+    /// other workers, and the lease is released: a deploy costs no lease time-out.
+    ///
+    /// Clones of the engine answer [`StartError::Closed`] from then on.
+    pub async fn shutdown(&self, grace: Duration) {
+        let inner = &self.inner;
+        inner.draining.cancel();
+        inner.claims.notify_one();
+        inner.drivers.close();
+        if tokio::time::timeout(grace, inner.drivers.wait()).await.is_err() {
+            inner.aborting.cancel();
+        }
+        inner.loops.close();
+        inner.loops.wait().await;
+        inner.alive.cancel();
+    }
+}
+
+impl Inner {
+    /// The lease that this worker holds now.
+    pub(crate) fn incarnation(&self) -> Option<Arc<Incarnation>> {
+        self.incarnation.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_incarnation(&self, incarnation: Option<Arc<Incarnation>>) {
+        *self.incarnation.lock().unwrap_or_else(PoisonError::into_inner) = incarnation;
+    }
+
+    pub(crate) fn blueprint(&self, definition: &str, version: u32) -> Option<&Arc<Blueprint>> {
+        self.blueprints.get(&(Arc::from(definition), version))
+    }
+
+    /// A parked saga is due at this time: the claim loop should not sleep past it.
+    pub(crate) fn due_hint(&self, at: Timestamp) {
+        if self.hint.fetch_min(at.as_micros(), Ordering::AcqRel) > at.as_micros() {
+            self.claims.notify_one();
+        }
+    }
+
+    pub(crate) fn take_due_hint(&self) -> Option<Timestamp> {
+        let hint = self.hint.swap(i64::MAX, Ordering::AcqRel);
+        (hint != i64::MAX).then(|| Timestamp::from_micros(hint))
+    }
+
+    pub(crate) fn ask_to_reconcile(&self) {
+        self.reconcile.store(true, Ordering::Release);
+        self.claims.notify_one();
+    }
+}

@@ -1,0 +1,196 @@
+//! Decisions by hand about sagas that wait for a human. Each is journalled with who and why, under a
+//! lease like every other append.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Inner;
+use super::error::OperatorError;
+use super::incarnation::Hold;
+use super::saga::{Rest, Saga};
+use crate::definition::Blueprint;
+use crate::id::{SagaId, StepName};
+use crate::journal::{After, Appended, ClaimOne, History, JournalError, Lease, Turn};
+use crate::machine::{Record, Resolution};
+
+/// How often, and how far apart, a saga that a worker is busy with is asked for.
+const BUSY_TRIES: u32 = 20;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// How long the lease of an engine that is no worker lasts: a decision takes milliseconds.
+const LEASE_TTL: Duration = Duration::from_secs(10);
+
+/// What an operator can do; made by [`Engine::operator`](super::Engine::operator).
+#[derive(Clone, Debug)]
+pub struct Operator {
+    inner: Arc<Inner>,
+}
+
+impl Operator {
+    pub(crate) fn new(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+
+    /// Decides about the step `step` of a saga that waits for a human there. `actor` and `reason`
+    /// are journalled with the decision. The saga then goes on by itself, on any worker.
+    ///
+    /// # Errors
+    /// See [`OperatorError`]; after [`OperatorError::Journal`] look before deciding again.
+    pub async fn resolve(
+        &self,
+        saga: SagaId,
+        step: &str,
+        resolution: Resolution,
+        actor: &str,
+        reason: &str,
+    ) -> Result<(), OperatorError> {
+        let step = StepName::from(step);
+        self.decide(saga, |blueprint, known| {
+            if let Resolution::Supply(output) = &resolution {
+                if let Some(index) = blueprint.plan.find(&step) {
+                    blueprint.steps[index]
+                        .accepts(output)
+                        .map_err(|source| OperatorError::BadResult { saga, source })?;
+                }
+            }
+            known
+                .state()
+                .resolve_by_hand(&blueprint.plan, &step, resolution.clone(), actor, reason)
+                .map_err(|source| OperatorError::Refused { saga, source })
+        })
+        .await
+    }
+
+    /// Lets a saga go on that was set aside as a whole because its history could not be read, after a
+    /// binary was deployed that can.
+    ///
+    /// # Errors
+    /// See [`OperatorError`].
+    pub async fn resume(&self, saga: SagaId, actor: &str, reason: &str) -> Result<(), OperatorError> {
+        self.decide(saga, |_, known| {
+            known.state().resume_by_hand(actor, reason).map_err(|source| OperatorError::Refused { saga, source })
+        })
+        .await
+    }
+
+    async fn decide(
+        &self,
+        saga: SagaId,
+        decision: impl Fn(&Arc<Blueprint>, &Saga) -> Result<Record, OperatorError>,
+    ) -> Result<(), OperatorError> {
+        // Looked at first without touching anything: a refusal writes nothing.
+        let (blueprint, known) = self.load(saga).await?;
+        decision(&blueprint, &known)?;
+        let own = self.inner.incarnation().filter(|incarnation| incarnation.is_live());
+        let (lease, temporary) = match &own {
+            Some(incarnation) => (incarnation.lease, None),
+            None => {
+                let opened = self.inner.journal.open_lease("operator", LEASE_TTL).await;
+                let (lease, _) = opened.map_err(|source| OperatorError::Journal { saga, source })?;
+                (lease, Some(lease))
+            }
+        };
+        let decided = self.decide_under(lease, saga, &decision).await;
+        if let Some(lease) = temporary {
+            // Whatever happened, the saga must not hang on this lease.
+            if let Err(problem) = self.inner.journal.close_lease(lease).await {
+                tracing::warn!(saga.id = %saga, %problem, "the operator's lease was not closed; it lapses by itself");
+            }
+        }
+        self.inner.claims.notify_one();
+        decided
+    }
+
+    async fn decide_under(
+        &self,
+        lease: Lease,
+        saga: SagaId,
+        decision: &impl Fn(&Arc<Blueprint>, &Saga) -> Result<Record, OperatorError>,
+    ) -> Result<(), OperatorError> {
+        let _hold = self.claim(lease, saga).await?;
+        let (blueprint, mut known) = self.load(saga).await?;
+        let now = self.inner.clock.now();
+        let applied = decision(&blueprint, &known).and_then(|record| {
+            known.apply(record).map_err(|error| OperatorError::Unreadable { saga, source: error.into() })
+        });
+        let turn = match &applied {
+            Ok(()) => {
+                known.turn(After::Park { wake_at: Some(now), attention: known.state().needs_attention() }, nonce())
+            }
+            // It changed between looking and claiming: give it back as it was.
+            Err(_) => {
+                let wake_at = match known.settle(now, false) {
+                    Ok(Rest::Wait { wake_at, .. }) => wake_at,
+                    Ok(Rest::Ended(_)) | Err(_) => None,
+                };
+                known.turn(After::Park { wake_at, attention: known.state().needs_attention() }, nonce())
+            }
+        };
+        let turn = turn.map_err(|source| OperatorError::Unreadable {
+            saga,
+            source: super::error::HistoryError::Turn { seq: known.state().turns() as usize, source },
+        })?;
+        self.append(lease, turn).await?;
+        applied
+    }
+
+    /// Makes the lease the owner of the saga, waiting a little for a worker that is busy with it.
+    async fn claim(&self, lease: Lease, saga: SagaId) -> Result<Option<Hold>, OperatorError> {
+        let mut busy = OperatorError::Busy { saga, by: None };
+        for _ in 0..BUSY_TRIES {
+            let own = self.inner.incarnation().filter(|incarnation| incarnation.lease == lease);
+            // Under this worker's own lease the journal would not tell its drivers from us.
+            let hold = own.as_ref().map(|incarnation| incarnation.hold(saga));
+            if !matches!(hold, Some(None)) {
+                let claimed = self.inner.journal.claim_one(lease, saga).await;
+                match claimed.map_err(|source| OperatorError::Journal { saga, source })? {
+                    ClaimOne::Claimed(_) => return Ok(hold.flatten()),
+                    ClaimOne::Owned(epoch) => busy = OperatorError::Busy { saga, by: Some(epoch) },
+                    ClaimOne::Ended | ClaimOne::NotFound => return Err(OperatorError::NotFound { saga }),
+                }
+            }
+            drop(hold);
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
+        Err(busy)
+    }
+
+    async fn load(&self, saga: SagaId) -> Result<(Arc<Blueprint>, Saga), OperatorError> {
+        let loaded = self.inner.journal.load(&[saga]).await;
+        let history: History = loaded
+            .map_err(|source| OperatorError::Journal { saga, source })?
+            .pop()
+            .ok_or(OperatorError::NotFound { saga })?;
+        let (definition, version) = (history.header.definition.clone(), history.header.version);
+        let Some(blueprint) = self.inner.blueprint(&definition, version) else {
+            return Err(OperatorError::UnknownDefinition { saga, definition, version });
+        };
+        let known =
+            Saga::replay(blueprint.clone(), &history).map_err(|source| OperatorError::Unreadable { saga, source })?;
+        Ok((blueprint.clone(), known))
+    }
+
+    /// Appends the turn, sending it again while the answer is lost: that settles whether it went in.
+    async fn append(&self, lease: Lease, turn: Turn) -> Result<(), OperatorError> {
+        let saga = turn.saga;
+        let turns = [turn];
+        for tries in 0..10 {
+            match self.inner.journal.append(lease, &turns).await {
+                Ok(answers) => {
+                    return match answers.first() {
+                        Some(Appended::Written | Appended::Repeated) => Ok(()),
+                        Some(Appended::Rival) | None => Err(OperatorError::Busy { saga, by: None }),
+                    };
+                }
+                Err(JournalError::Unavailable { .. }) if tries < 9 => {
+                    tokio::time::sleep(super::incarnation::outage_delay(tries)).await;
+                }
+                Err(source) => return Err(OperatorError::Journal { saga, source }),
+            }
+        }
+        Err(OperatorError::Busy { saga, by: None })
+    }
+}
+
+fn nonce() -> i64 {
+    fastrand::i64(..)
+}

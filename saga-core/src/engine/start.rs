@@ -1,0 +1,182 @@
+//! Starting sagas: durable, idempotent by key, and run where they are started.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::drive::Driver;
+use super::error::StartError;
+use super::handle::SagaHandle;
+use super::incarnation::{Begun, Hold, Incarnation};
+use super::saga::Saga;
+use super::{Inner, telemetry};
+use crate::checkpoint::{Checkpoint, Payload};
+use crate::definition::{Blueprint, Definition};
+use crate::id::SagaId;
+use crate::journal::{NewSaga, SagaHeader, StartReceipt};
+use crate::limits::Limits;
+use crate::machine::{Record, encode_turn};
+
+/// Prepares a saga that a journal starts inside the caller's own transaction, see
+/// `saga_postgres::start_in` and `saga_sqlite::start_in`. It exists if and only if that transaction
+/// commits; a worker then claims it.
+///
+/// # Errors
+/// [`StartError::BadKey`], [`StartError::PayloadTooLarge`] or [`StartError::Input`].
+pub fn prepare_start<I: Checkpoint, O>(
+    definition: &Definition<I, O>,
+    key: &str,
+    input: &I,
+) -> Result<NewSaga, StartError> {
+    let input = check(&Limits::default(), key, input)?;
+    new_saga(definition.blueprint(), SagaId::new(), key, &input)
+}
+
+fn check<I: Checkpoint>(limits: &Limits, key: &str, input: &I) -> Result<Payload, StartError> {
+    if key.is_empty() || key.len() > limits.key_max_bytes || key.chars().any(char::is_control) {
+        return Err(StartError::BadKey { len: key.len(), max: limits.key_max_bytes });
+    }
+    let input = input.encode()?;
+    if input.len() > limits.payload_max_bytes {
+        return Err(StartError::PayloadTooLarge { bytes: input.len(), max: limits.payload_max_bytes });
+    }
+    Ok(input)
+}
+
+fn new_saga(blueprint: &Blueprint, id: SagaId, key: &str, input: &Payload) -> Result<NewSaga, StartError> {
+    let body = encode_turn(&[Record::Started { input: input.clone() }]).map_err(unencodable)?;
+    Ok(NewSaga {
+        id,
+        definition: blueprint.name.to_string(),
+        version: blueprint.version,
+        key: key.to_owned(),
+        input: input.digest(),
+        body,
+        nonce: fastrand::i64(..),
+    })
+}
+
+fn unencodable(source: serde_json::Error) -> StartError {
+    StartError::Input { source: crate::checkpoint::CheckpointError::Encode { source } }
+}
+
+pub(crate) async fn start<I: Checkpoint, O: Send + 'static>(
+    inner: &Arc<Inner>,
+    definition: &Definition<I, O>,
+    key: &str,
+    input: I,
+) -> Result<SagaHandle<O>, StartError> {
+    let Some(blueprint) = inner.blueprint(definition.name(), definition.version()).cloned() else {
+        return Err(StartError::UnknownDefinition {
+            definition: definition.name().to_owned(),
+            version: definition.version(),
+        });
+    };
+    let input = check(&inner.limits, key, &input)?;
+    if inner.draining.is_cancelled() {
+        return Err(StartError::Closed);
+    }
+    let new = new_saga(&blueprint, SagaId::new(), key, &input)?;
+    let (reply, receipt) = oneshot::channel();
+    let mut local = None;
+    // Started in a task of its own: the caller may go away, what was begun is finished.
+    match here(inner, new.id) {
+        Some(here) => {
+            local = Some(inner.watchers.watch(new.id));
+            let saga = first_intents(inner, Saga::new(new.id, blueprint.clone(), input.clone()))
+                .unwrap_or_else(|| Saga::new(new.id, blueprint, input));
+            inner.drivers.spawn(start_here(inner.clone(), here, saga, new.clone(), reply));
+        }
+        None => {
+            inner.drivers.spawn(start_elsewhere(inner.clone(), new.clone(), reply));
+        }
+    }
+    let began = match tokio::time::timeout(inner.options.start_timeout, receipt).await {
+        Ok(Ok(began)) => began,
+        Ok(Err(_)) => return Err(StartError::Closed),
+        Err(_) => return Err(StartError::Unavailable { waited: inner.options.start_timeout }),
+    };
+    let handle = |id| SagaHandle::of(inner.clone(), definition, id);
+    match began {
+        Begun::Receipt(StartReceipt::Created) => Ok(match local {
+            Some(local) => handle(new.id).watching(local),
+            None => handle(new.id),
+        }),
+        Begun::Receipt(StartReceipt::Exists(header)) => same_input(&new, &header).map(|()| handle(header.id)),
+        Begun::Lost => Err(StartError::Closed),
+        Begun::Refused(source) => Err(StartError::Journal { source }),
+    }
+}
+
+fn same_input(new: &NewSaga, existing: &SagaHeader) -> Result<(), StartError> {
+    if existing.input == new.input {
+        return Ok(());
+    }
+    Err(StartError::KeyConflict {
+        definition: existing.definition.clone(),
+        key: existing.key.clone(),
+        existing: existing.id,
+    })
+}
+
+/// What it takes to run a saga in this process.
+struct Here {
+    incarnation: Arc<Incarnation>,
+    permit: OwnedSemaphorePermit,
+    hold: Hold,
+}
+
+/// This process runs the saga when it is a worker with a valid lease and a free slot.
+fn here(inner: &Inner, saga: SagaId) -> Option<Here> {
+    let incarnation = inner.incarnation().filter(|incarnation| incarnation.is_live())?;
+    let permit = inner.slots.clone().try_acquire_owned().ok()?;
+    let hold = incarnation.hold(saga)?;
+    Some(Here { incarnation, permit, hold })
+}
+
+/// Puts the intents of the first steps into the start itself: they cost no commit of their own.
+fn first_intents(inner: &Inner, mut saga: Saga) -> Option<Saga> {
+    saga.settle(inner.clock.now(), true).ok()?;
+    saga.starts_plainly().then_some(saga)
+}
+
+async fn start_here(inner: Arc<Inner>, here: Here, mut saga: Saga, new: NewSaga, reply: oneshot::Sender<Begun>) {
+    let Here { incarnation, permit, hold } = here;
+    let id = new.id;
+    let began = match saga.first_turn() {
+        Ok(body) => incarnation.starter.submit(NewSaga { body, ..new.clone() }).await.unwrap_or(Begun::Lost),
+        Err(_) => Begun::Lost,
+    };
+    match began {
+        Begun::Receipt(StartReceipt::Created) => {
+            telemetry::started(&saga.blueprint.name);
+            saga.turn_written();
+            // Whoever started it may have gone; the saga runs all the same.
+            reply.send(Begun::Receipt(StartReceipt::Created)).ok();
+            Driver { inner, incarnation, saga, hold }.run(permit).await;
+        }
+        Begun::Lost if !inner.alive.is_cancelled() => {
+            // The lease went between asking and writing. A start without an owner needs none, and the
+            // saga's id tells whether the first try had gone through.
+            inner.watchers.forget(id);
+            drop((hold, permit));
+            start_elsewhere(inner, new, reply).await;
+        }
+        other => {
+            inner.watchers.forget(id);
+            reply.send(other).ok();
+        }
+    }
+}
+
+/// Without an owner there is nobody whose intents the first turn could hold: it is the start alone.
+async fn start_elsewhere(inner: Arc<Inner>, new: NewSaga, reply: oneshot::Sender<Begun>) {
+    let definition: Arc<str> = new.definition.as_str().into();
+    let began = inner.starter.submit(new).await.unwrap_or(Begun::Lost);
+    if matches!(began, Begun::Receipt(StartReceipt::Created)) {
+        telemetry::started(&definition);
+        inner.claims.notify_one();
+    }
+    // Whoever started it may have gone; the saga runs all the same.
+    reply.send(began).ok();
+}

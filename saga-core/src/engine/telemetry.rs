@@ -1,0 +1,77 @@
+//! What the engine tells the outside: every metric's name in one place.
+//!
+//! The `metrics` facade costs next to nothing while the host has installed no recorder. No metric is
+//! labelled with a saga's id.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+
+use crate::id::{Op, StepName};
+use crate::journal::End;
+use crate::machine::AttentionReason;
+
+/// A saga was created by this engine.
+pub(crate) fn started(definition: &Arc<str>) {
+    counter!("saga_started_total", "definition" => definition.clone()).increment(1);
+}
+
+/// A saga ended on this worker.
+pub(crate) fn ended(definition: &Arc<str>, end: End) {
+    let name = match end {
+        End::Completed => "saga_completed_total",
+        End::RolledBack => "saga_compensated_total",
+    };
+    counter!(name, "definition" => definition.clone()).increment(1);
+}
+
+/// A dead letter was opened.
+pub(crate) fn dead_lettered(definition: &Arc<str>, reason: AttentionReason) {
+    counter!("saga_dead_lettered_total", "definition" => definition.clone(), "reason" => reason.as_str()).increment(1);
+}
+
+/// An attempt ended.
+pub(crate) fn attempted(definition: &Arc<str>, step: &StepName, op: Op, took: Duration, failed: bool) {
+    histogram!(
+        "saga_step_duration_seconds",
+        "definition" => definition.clone(),
+        "step" => step.as_str().to_owned(),
+        "op" => op.as_str(),
+        "result" => if failed { "failed" } else { "ok" },
+    )
+    .record(took);
+}
+
+/// An attempt after the first began.
+pub(crate) fn retried(definition: &Arc<str>, step: &StepName, op: Op) {
+    counter!(
+        "saga_step_retries_total",
+        "definition" => definition.clone(),
+        "step" => step.as_str().to_owned(),
+        "op" => op.as_str(),
+    )
+    .increment(1);
+}
+
+/// A batch of turns was committed.
+pub(crate) fn committed(turns: usize, took: Duration) {
+    #[expect(clippy::cast_precision_loss, reason = "a batch has at most some thousand turns")]
+    histogram!("saga_commit_batch_size").record(turns as f64);
+    histogram!("saga_commit_seconds").record(took);
+}
+
+/// This worker lost its lease.
+pub(crate) fn lease_lost() {
+    counter!("saga_lease_lost_total").increment(1);
+}
+
+/// Sagas were taken over from workers whose leases lapsed.
+pub(crate) fn taken_over(sagas: usize) {
+    counter!("saga_taken_over_total").increment(sagas as u64);
+}
+
+/// Ended sagas were deleted after their retention.
+pub(crate) fn swept(sagas: u64) {
+    counter!("saga_swept_total").increment(sagas);
+}

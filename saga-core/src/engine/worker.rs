@@ -1,0 +1,309 @@
+//! The worker: holds a lease, renews it, claims what is due, and takes over from workers whose
+//! leases have lapsed. When it loses its own lease it begins again under a new epoch.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::drive::{Driver, quarantine};
+use super::incarnation::{Incarnation, outage_delay};
+use super::saga::{Saga, describe, moment};
+use super::{Inner, alert, housekeeping, telemetry};
+use crate::id::SagaId;
+use crate::journal::{Claimed, History, JournalError, Lease, SagaHeader};
+use crate::time::Timestamp;
+
+/// How many sagas one claim takes: enough to take over thousands within a second, few enough to
+/// load within milliseconds.
+const CLAIM_MAX: usize = 500;
+/// How long a closing worker goes on trying to hand its sagas back. After that their lease lapses.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
+
+/// Opens the first lease and starts the worker's loops.
+pub(crate) async fn begin(inner: &Arc<Inner>, name: String) -> Result<(), JournalError> {
+    let first = open(inner, &name).await?;
+    inner.loops.spawn(alert::run(inner.clone()));
+    inner.loops.spawn(housekeeping::run(inner.clone()));
+    inner.loops.spawn(run(inner.clone(), name, first));
+    Ok(())
+}
+
+async fn open(inner: &Arc<Inner>, name: &str) -> Result<Arc<Incarnation>, JournalError> {
+    let asked = Instant::now();
+    let (lease, now) = inner.journal.open_lease(name, inner.options.lease_ttl).await?;
+    inner.clock.set(now);
+    let valid_until = asked + safe_ttl(inner);
+    let incarnation = Arc::new(Incarnation::new(&inner.journal, lease, valid_until, &inner.limits, &inner.alive));
+    inner.set_incarnation(Some(incarnation.clone()));
+    info!(worker = name, epoch = %lease.epoch, "holding a lease");
+    Ok(incarnation)
+}
+
+/// For how long after asking for a renewal the lease is certainly valid: a sixth is kept as margin
+/// for clocks that run at different speeds.
+fn safe_ttl(inner: &Inner) -> Duration {
+    inner.options.lease_ttl * 5 / 6
+}
+
+async fn run(inner: Arc<Inner>, name: String, first: Arc<Incarnation>) {
+    let mut incarnation = first;
+    loop {
+        tokio::select! {
+            () = incarnation.lost.cancelled() => {}
+            () = heartbeat(&inner, &incarnation) => {}
+            () = work(&inner, &incarnation) => return close(&inner, &incarnation).await,
+        }
+        inner.set_incarnation(None);
+        if inner.alive.is_cancelled() {
+            return;
+        }
+        telemetry::lease_lost();
+        warn!(worker = name, epoch = %incarnation.epoch(), "the lease is lost; its sagas belong to other workers now");
+        match reopen(&inner, &name).await {
+            Some(next) => incarnation = next,
+            None => return,
+        }
+    }
+}
+
+/// A new lease after one was lost; none when the engine stops first.
+async fn reopen(inner: &Arc<Inner>, name: &str) -> Option<Arc<Incarnation>> {
+    for tries in 0.. {
+        match open(inner, name).await {
+            Ok(incarnation) => return Some(incarnation),
+            Err(problem) => warn!(%problem, tries, "no new lease; trying again"),
+        }
+        tokio::select! {
+            () = inner.draining.cancelled() => break,
+            () = tokio::time::sleep(outage_delay(tries)) => {}
+        }
+    }
+    None
+}
+
+/// Renews the lease three times in its span. Returns once it is lost.
+async fn heartbeat(inner: &Inner, incarnation: &Incarnation) {
+    let interval = inner.options.lease_ttl / 3;
+    let mut tries = 0;
+    loop {
+        tokio::time::sleep(if tries == 0 { interval } else { outage_delay(tries).min(interval) }).await;
+        let asked = Instant::now();
+        match inner.journal.renew_lease(incarnation.lease, inner.options.lease_ttl).await {
+            Ok(now) => {
+                inner.clock.set(now);
+                incarnation.renewed(asked + safe_ttl(inner));
+                tries = 0;
+            }
+            Err(JournalError::Fenced { .. }) => {
+                incarnation.lost.cancel();
+                return;
+            }
+            Err(problem) => {
+                tries += 1;
+                warn!(epoch = %incarnation.epoch(), %problem, tries, "the lease was not renewed; trying again");
+            }
+        }
+    }
+}
+
+/// Claims until the worker is shut down, then waits for the sagas in flight.
+async fn work(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) {
+    let mut fence_at = Instant::now();
+    let mut outages = 0;
+    while !inner.draining.is_cancelled() {
+        if Instant::now() >= fence_at {
+            fence(inner).await;
+            fence_at = Instant::now() + inner.options.lease_ttl / 3;
+        }
+        let poll_at = Instant::now() + inner.options.poll_interval;
+        let wake_at = match claim(inner, incarnation).await {
+            Ok(Round::Full) => continue,
+            Ok(Round::Partial { next_due_at }) => {
+                outages = 0;
+                let due = [next_due_at, inner.take_due_hint()].into_iter().flatten().min();
+                due.map_or(poll_at, |due| inner.clock.instant(due).min(poll_at))
+            }
+            Err(JournalError::Fenced { .. }) => {
+                incarnation.lost.cancel();
+                return std::future::pending().await;
+            }
+            Err(problem) => {
+                warn!(%problem, "no claim; trying again");
+                inner.reconcile.store(true, Ordering::Release);
+                outages += 1;
+                Instant::now() + outage_delay(outages)
+            }
+        };
+        tokio::select! {
+            () = inner.draining.cancelled() => {}
+            () = inner.claims.notified() => {}
+            () = tokio::time::sleep_until(wake_at) => {}
+            () = inner.journal.wait_for_work(wake_at.saturating_duration_since(Instant::now())) => {}
+        }
+    }
+    inner.drivers.wait().await;
+}
+
+/// Fences leases that have lapsed; their sagas are then there to be claimed.
+async fn fence(inner: &Inner) {
+    match inner.journal.fence_lapsed().await {
+        Ok(fenced) => fenced.iter().for_each(|epoch| warn!(%epoch, "fenced a lease that had lapsed")),
+        Err(problem) => warn!(%problem, "lapsed leases cannot be fenced; trying again"),
+    }
+}
+
+enum Round {
+    /// There may be more at once.
+    Full,
+    Partial {
+        next_due_at: Option<Timestamp>,
+    },
+}
+
+/// Claims as many sagas as there are free slots, and starts their drivers.
+async fn claim(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) -> Result<Round, JournalError> {
+    let Some(mut permits) = slots(inner).await else { return Ok(Round::Partial { next_due_at: None }) };
+    if inner.reconcile.swap(false, Ordering::AcqRel) {
+        adopt_strays(inner, incarnation, &mut permits).await?;
+    }
+    let limit = permits.len();
+    if limit == 0 {
+        return Ok(Round::Full);
+    }
+    let definitions: Vec<(String, u32)> =
+        inner.blueprints.keys().map(|(name, version)| (name.to_string(), *version)).collect();
+    let claim = inner.journal.claim(incarnation.lease, &definitions, limit).await?;
+    let (claimed, next_due_at) = (claim.sagas.len(), claim.next_due_at);
+    let taken_over = claim.sagas.iter().filter(|saga| saga.crashed).count();
+    if taken_over > 0 {
+        telemetry::taken_over(taken_over);
+        info!(sagas = taken_over, epoch = %incarnation.epoch(), "took over sagas of a worker that is gone");
+    }
+    take_in(inner, incarnation, claim.sagas, &mut permits).await;
+    Ok(if claimed == limit { Round::Full } else { Round::Partial { next_due_at } })
+}
+
+/// Free slots, at least one: waits for it. None when the worker stops first.
+async fn slots(inner: &Inner) -> Option<Vec<OwnedSemaphorePermit>> {
+    let first = tokio::select! {
+        () = inner.draining.cancelled() => return None,
+        first = inner.slots.clone().acquire_owned() => first.ok()?,
+    };
+    let mut permits = vec![first];
+    while permits.len() < CLAIM_MAX {
+        match inner.slots.clone().try_acquire_owned() {
+            Ok(permit) => permits.push(permit),
+            Err(_) => break,
+        }
+    }
+    Some(permits)
+}
+
+/// Sagas that the journal says are ours and that nobody here works on: the answer of a claim or a
+/// start was lost.
+async fn adopt_strays(
+    inner: &Arc<Inner>,
+    incarnation: &Arc<Incarnation>,
+    permits: &mut Vec<OwnedSemaphorePermit>,
+) -> Result<(), JournalError> {
+    let owned = inner.journal.owned(incarnation.lease).await?;
+    let mut strays: Vec<SagaHeader> = owned.into_iter().filter(|saga| !incarnation.holds(saga.id)).collect();
+    if strays.len() > permits.len() {
+        strays.truncate(permits.len());
+        inner.reconcile.store(true, Ordering::Release);
+    }
+    let strays = strays.into_iter().map(|header| Claimed { header, crashed: false }).collect();
+    take_in(inner, incarnation, strays, permits).await;
+    Ok(())
+}
+
+/// Loads claimed sagas and starts their drivers.
+async fn take_in(
+    inner: &Arc<Inner>,
+    incarnation: &Arc<Incarnation>,
+    claimed: Vec<Claimed>,
+    permits: &mut Vec<OwnedSemaphorePermit>,
+) {
+    if claimed.is_empty() {
+        return;
+    }
+    let ids: Vec<SagaId> = claimed.iter().map(|saga| saga.header.id).collect();
+    let Some(histories) = load(inner, incarnation.lease, &ids).await else {
+        inner.reconcile.store(true, Ordering::Release);
+        return;
+    };
+    for saga in claimed {
+        let (id, Some(hold)) = (saga.header.id, incarnation.hold(saga.header.id)) else { continue };
+        let (Some(history), Some(permit)) = (histories.get(&id), permits.pop()) else {
+            error!(saga.id = %id, "the journal has the saga and not its history");
+            continue;
+        };
+        let driver = match revive(inner, history, saga.crashed) {
+            Ok(saga) => Driver { inner: inner.clone(), incarnation: incarnation.clone(), saga, hold },
+            Err(problem) => {
+                let seq = u32::try_from(history.turns.len()).unwrap_or(u32::MAX);
+                quarantine(incarnation, id, seq, problem).await;
+                inner.alerts.notify_one();
+                continue;
+            }
+        };
+        inner.drivers.spawn(driver.run(permit));
+    }
+}
+
+/// Folds a history, and takes in that whatever was under way is now unknown.
+fn revive(inner: &Inner, history: &History, crashed: bool) -> Result<Saga, String> {
+    let header = &history.header;
+    let blueprint = inner
+        .blueprint(&header.definition, header.version)
+        .ok_or_else(|| format!("no definition {} version {}", header.definition, header.version))?;
+    let mut saga = Saga::replay(blueprint.clone(), history).map_err(|error| describe(&error))?;
+    saga.interrupt(crashed, moment(inner.clock.now(), &inner.limits)).map_err(|error| describe(&error))?;
+    Ok(saga)
+}
+
+/// The histories by id; none when the lease is lost first.
+async fn load(inner: &Inner, lease: Lease, ids: &[SagaId]) -> Option<HashMap<SagaId, History>> {
+    for tries in 0..10 {
+        match inner.journal.load(ids).await {
+            Ok(histories) => return Some(histories.into_iter().map(|history| (history.header.id, history)).collect()),
+            Err(problem) => {
+                warn!(epoch = %lease.epoch, %problem, tries, "claimed sagas cannot be loaded; trying again")
+            }
+        }
+        tokio::time::sleep(outage_delay(tries)).await;
+    }
+    None
+}
+
+/// Hands everything back and ends the lease.
+async fn close(inner: &Inner, incarnation: &Incarnation) {
+    inner.set_incarnation(None);
+    let closing = async {
+        for tries in 0.. {
+            match inner.journal.close_lease(incarnation.lease).await {
+                Ok(handed_back) => {
+                    info!(epoch = %incarnation.epoch(), handed_back, "closed the lease");
+                    return;
+                }
+                Err(problem) if problem.is_unavailable() => {
+                    warn!(%problem, tries, "the lease cannot be closed; trying again");
+                }
+                Err(problem) => {
+                    error!(%problem, "the lease cannot be closed");
+                    return;
+                }
+            }
+            tokio::time::sleep(outage_delay(tries)).await;
+        }
+    };
+    if tokio::time::timeout(CLOSE_MAX, closing).await.is_err() {
+        warn!(epoch = %incarnation.epoch(), "the lease was not closed in time; its sagas wait until it lapses");
+    }
+    incarnation.lost.cancel();
+}
