@@ -45,7 +45,9 @@ pub trait Source<'id>: Sized {
 
 /// Computes a value from what the journal holds.
 #[doc(hidden)]
-pub struct Resolver<T>(Box<dyn Fn(&Outputs<'_>) -> Result<T, CheckpointError> + Send + Sync>);
+pub struct Resolver<T>(Box<Resolve<T>>);
+
+type Resolve<T> = dyn Fn(&Outputs<'_>) -> Result<T, CheckpointError> + Send + Sync;
 
 impl<T> Resolver<T> {
     fn new(resolve: impl Fn(&Outputs<'_>) -> Result<T, CheckpointError> + Send + Sync + 'static) -> Self {

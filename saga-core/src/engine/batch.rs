@@ -42,7 +42,10 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
     }
 }
 
-async fn lane<I, O, F, Fut>(items: Arc<Mutex<mpsc::Receiver<(I, oneshot::Sender<O>)>>>, flush: Arc<F>, batch_max: usize)
+/// What has been submitted, shared by the lanes.
+type Queue<I, O> = Mutex<mpsc::Receiver<(I, oneshot::Sender<O>)>>;
+
+async fn lane<I, O, F, Fut>(items: Arc<Queue<I, O>>, flush: Arc<F>, batch_max: usize)
 where
     F: Fn(Vec<I>) -> Fut,
     Fut: Future<Output = Vec<O>>,

@@ -84,10 +84,10 @@ impl<O: Send + 'static> SagaHandle<O> {
     /// See [`OutcomeError`]; the saga goes on regardless.
     pub async fn outcome(&self) -> Result<SagaOutcome<O>, OutcomeError> {
         let local = self.local.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(state) = wait_locally(local).await {
-            if state.direction().is_end() {
-                return self.ended(&state);
-            }
+        if let Some(state) = wait_locally(local).await
+            && state.direction().is_end()
+        {
+            return self.ended(&state);
         }
         let mut pause = POLL.0;
         loop {

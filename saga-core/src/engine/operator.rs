@@ -45,12 +45,10 @@ impl Operator {
     ) -> Result<(), OperatorError> {
         let step = StepName::from(step);
         self.decide(saga, |blueprint, known| {
-            if let Resolution::Supply(output) = &resolution {
-                if let Some(index) = blueprint.plan.find(&step) {
-                    blueprint.steps[index]
-                        .accepts(output)
-                        .map_err(|source| OperatorError::BadResult { saga, source })?;
-                }
+            if let Resolution::Supply(output) = &resolution
+                && let Some(index) = blueprint.plan.find(&step)
+            {
+                blueprint.steps[index].accepts(output).map_err(|source| OperatorError::BadResult { saga, source })?;
             }
             known
                 .state()

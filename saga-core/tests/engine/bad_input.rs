@@ -1,0 +1,152 @@
+//! Bad input gets a clear error before anything is written, and loses nothing.
+
+use saga_core::engine::{OpenError, StartError};
+use saga_core::journal::{Journal, MemoryJournal};
+use saga_core::machine::{AttentionReason, Resolution};
+use saga_core::{Compensation, Definition, Limits, Outcome, Step, StepContext, StepError, async_trait, step_fn};
+
+use super::support::{completed, dead_letters, engine, rolled_back};
+
+fn echo(name: &str) -> Definition<String, String> {
+    Definition::build(name, 1, |saga, input| {
+        let step = saga.query("step", step_fn(async |_, text: String| Ok(text)), input);
+        saga.returns(step)
+    })
+    .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_definition_is_refused() {
+    let engine = engine(&MemoryJournal::new()).register(&echo("a")).open().await.unwrap();
+    let refused = engine.start(&echo("b"), "k", String::new()).await;
+    assert!(matches!(refused, Err(StartError::UnknownDefinition { definition, version: 1 }) if definition == "b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_definition_under_an_old_version_is_refused_with_a_diff() {
+    let journal = MemoryJournal::new();
+    engine(&journal).register(&echo("a")).open().await.unwrap();
+    let changed = Definition::build("a", 1, |saga, input| {
+        let step = saga.query("other-step", step_fn(async |_, text: String| Ok(text)), input);
+        saga.returns(step)
+    })
+    .unwrap();
+    let error = engine(&journal).register(&changed).open().await.unwrap_err();
+    assert!(matches!(&error, OpenError::ChangedDefinition { version: 1, .. }));
+    assert!(error.to_string().ends_with("- query step\n+ query other-step"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_key_with_another_input_is_a_conflict() {
+    let definition = echo("a");
+    let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let first = engine.start(&definition, "k", "one".to_owned()).await.unwrap();
+    let second = engine.start(&definition, "k", "two".to_owned()).await;
+    assert!(matches!(second, Err(StartError::KeyConflict { existing, .. }) if existing == first.id()));
+    assert_eq!(completed(&first).await, "one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_and_inputs_past_their_limits_are_refused() {
+    let definition = echo("a");
+    let journal = MemoryJournal::new();
+    let mut limits = Limits::default();
+    limits.payload_max_bytes = 10;
+    let engine = engine(&journal).register(&definition).limits(limits).open().await.unwrap();
+    let large = engine.start(&definition, "k", "123456789".to_owned()).await;
+    assert!(matches!(large, Err(StartError::PayloadTooLarge { bytes: 11, max: 10 })));
+    assert!(engine.find(&definition, "k").await.unwrap().is_none(), "nothing was written");
+    assert_eq!(completed(&engine.start(&definition, "k", "12345678".to_owned()).await.unwrap()).await, "12345678");
+    for key in ["", "a\0b", &"k".repeat(256)] {
+        assert!(matches!(engine.start(&definition, key, String::new()).await, Err(StartError::BadKey { .. })));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_output_past_the_limit_is_an_effect_of_unknown_fate_and_is_undone() {
+    let undone = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = undone.clone();
+    let definition = Definition::build("large", 1, |saga, input| {
+        let step = step_fn(async |_, n: usize| Ok("x".repeat(n))).compensate(move |_, _, outcome| {
+            assert_eq!(outcome, Outcome::Unknown);
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            async { Ok(()) }
+        });
+        let step = saga.compensatable("step", step, input);
+        saga.returns(step)
+    })
+    .unwrap();
+    let mut limits = Limits::default();
+    limits.payload_max_bytes = 100;
+    let engine = engine(&MemoryJournal::new()).register(&definition).limits(limits).open().await.unwrap();
+    let saga = engine.start(&definition, "k", 99).await.unwrap();
+    assert_eq!(rolled_back(&saga).await, "step failed: the output has 101 bytes encoded, and payload_max_bytes is 100");
+    assert_eq!(undone.load(std::sync::atomic::Ordering::SeqCst), 1);
+    assert_eq!(completed(&engine.start(&definition, "k2", 98).await.unwrap()).await.len(), 98);
+}
+
+struct Count;
+
+#[async_trait]
+impl Step for Count {
+    type Input = u32;
+    type Output = u32;
+
+    async fn run(&self, _: &StepContext, n: u32) -> Result<u32, StepError> {
+        Ok(n)
+    }
+}
+
+#[async_trait]
+impl Compensation for Count {
+    async fn compensate(&self, _: &StepContext, _: u32, _: Outcome<u32>) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payload_that_no_longer_decodes_stops_its_own_saga_alone() {
+    let journal = MemoryJournal::new();
+    // The old binary's input is a text, the new one's a number; names, kinds and order are the same.
+    let old = Definition::build("decode", 1, |saga, input: saga_core::InputHandle<'_, String>| {
+        let step = step_fn(async |_, text: String| Ok(text)).compensate(async |_, _, _: Outcome<String>| Ok(()));
+        let step = saga.compensatable("step", step, input);
+        saga.returns(step)
+    })
+    .unwrap();
+    let new = Definition::build("decode", 1, |saga, input| {
+        let step = saga.compensatable("step", Count, input);
+        saga.returns(step)
+    })
+    .unwrap();
+    let client = saga_core::Engine::builder(journal.clone()).register(&old).client_only().open().await.unwrap();
+    let saga = client.start(&old, "k", "not a number".to_owned()).await.unwrap();
+    let worker = engine(&journal).register(&new).open().await.unwrap();
+    let letters = dead_letters(&saga).await;
+    assert_eq!(letters[0].reason, AttentionReason::Undecodable);
+    assert!(letters[0].error.contains("does not decode as u32"), "{}", letters[0].error);
+    assert_eq!(completed(&worker.start(&new, "other", 3).await.unwrap()).await, 3);
+    worker.shutdown(std::time::Duration::ZERO).await;
+    // The binary that can read it goes on, once a human says so.
+    let worker = engine(&journal).register(&old).open().await.unwrap();
+    worker.operator().resolve(saga.id(), "step", Resolution::Retry, "ann", "old binary back").await.unwrap();
+    assert_eq!(completed(&saga).await, "not a number");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_history_that_cannot_be_read_is_set_aside_and_stops_nobody_else() {
+    let journal = MemoryJournal::new();
+    let definition = echo("a");
+    let new = saga_core::journal::NewSaga {
+        body: r#"[{"started":{"input":"x"}},{"from_the_future":{}}]"#.to_owned(),
+        ..saga_core::engine::prepare_start(&definition, "k", &"x".to_owned()).unwrap()
+    };
+    journal.register(&[definition.outline().clone()]).await.unwrap();
+    journal.start(None, std::slice::from_ref(&new)).await.unwrap();
+    let engine = engine(&journal).register(&definition).open().await.unwrap();
+    let letters = dead_letters(&engine.handle(&definition, new.id)).await;
+    assert_eq!((letters[0].reason, letters[0].step.clone()), (AttentionReason::Unreadable, None));
+    assert_eq!(completed(&engine.start(&definition, "k2", "y".to_owned()).await.unwrap()).await, "y");
+    let resumed = engine.operator().resume(new.id, "ann", "try").await;
+    assert!(matches!(resumed, Err(saga_core::engine::OperatorError::Unreadable { .. })));
+}

@@ -1,0 +1,11 @@
+//! The engine's promises, on the journal in memory and on virtual time.
+
+mod alerts;
+mod attempts;
+mod bad_input;
+mod dead_letters;
+mod stopping;
+mod support;
+mod takeover;
+mod turning_back;
+mod waiting;

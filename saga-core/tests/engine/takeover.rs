@@ -1,0 +1,141 @@
+//! Promises 1 and 8: a started saga reaches its end whichever worker dies, and a worker that lost
+//! its lease cannot append.
+
+use std::time::Duration;
+
+use saga_core::engine::Engine;
+use saga_core::journal::{Journal, MemoryJournal};
+use saga_core::machine::{Record, decode_turn};
+use saga_core::{Definition, Limits, StepContext, StepError, step_fn};
+
+use super::support::{World, completed, dead_letters, engine, until};
+
+/// Hangs in its first attempt, and answers in every later one.
+fn hangs_once(world: &World) -> Definition<i64, u32> {
+    let world = world.clone();
+    Definition::build("hangs", 1, |saga, input| {
+        let step = step_fn(move |cx: StepContext, _: i64| {
+            let world = world.clone();
+            async move {
+                world.apply(&cx);
+                if cx.attempt() == 1 {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, StepError>(cx.attempt())
+            }
+        });
+        let step = saga.query("step", step, input).timeout(Duration::from_secs(3600));
+        saga.returns(step)
+    })
+    .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_workers_sagas_are_taken_over_and_its_attempt_counts() {
+    let (world, journal) = (World::default(), MemoryJournal::new());
+    let definition = hangs_once(&world);
+    let first = engine(&journal).register(&definition).open().await.unwrap();
+    let id = first.start(&definition, "k", 1).await.unwrap().id();
+    until("begun", async || world.count("step") == 1).await;
+    drop(first);
+    let second = engine(&journal).register(&definition).open().await.unwrap();
+    assert_eq!(completed(&second.handle(&definition, id)).await, 2);
+    assert_eq!(world.log(), ["step #1", "step #2"]);
+    let history = journal.load(&[id]).await.unwrap().remove(0);
+    let crashes = history.turns.iter().flat_map(|turn| decode_turn(&turn.body).unwrap());
+    assert_eq!(crashes.filter(|record| matches!(record, Record::Interrupted { crashed: true, .. })).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_only_engine_leaves_its_sagas_to_workers() {
+    let journal = MemoryJournal::new();
+    let definition = Definition::build("client", 1, |saga, input| {
+        let step = saga.query("step", step_fn(async |_, n: i64| Ok(n + 1)), input);
+        saga.returns(step)
+    })
+    .unwrap();
+    let client = Engine::builder(journal.clone()).register(&definition).client_only().open().await.unwrap();
+    let saga = client.start(&definition, "k", 1).await.unwrap();
+    assert!(saga.outcome_now().await.unwrap().is_none());
+    let _worker = engine(&journal).register(&definition).open().await.unwrap();
+    assert_eq!(completed(&saga).await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_was_fenced_drops_its_sagas_and_works_on_under_a_new_epoch() {
+    let journal = MemoryJournal::new();
+    let definition = Definition::build("fenced", 1, |saga, input| {
+        let step = step_fn(async |cx: StepContext, _: i64| {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            Ok(cx.epoch().0)
+        });
+        let step = saga.query("step", step, input).timeout(Duration::from_secs(60));
+        saga.returns(step)
+    })
+    .unwrap();
+    let engine = engine(&journal).register(&definition).open().await.unwrap();
+    let saga = engine.start(&definition, "k", 1).await.unwrap();
+    until("begun", async || engine.in_flight() == 1).await;
+    // Somebody closes the worker's lease behind its back, which fences it as a takeover would.
+    journal.close_lease(saga_core::journal::Lease { epoch: saga_core::Epoch(1) }).await.unwrap();
+    let epoch = completed(&saga).await;
+    assert!(epoch > 1, "the attempt that counts ran under a later lease");
+    let history = journal.load(&[saga.id()]).await.unwrap().remove(0);
+    let late = history.turns.iter().skip(1).filter(|turn| turn.epoch == Some(saga_core::Epoch(1)));
+    assert_eq!(late.count(), 0, "nothing of the fenced lease entered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_kills_its_worker_again_and_again_is_dead_lettered_as_poison() {
+    let (world, journal) = (World::default(), MemoryJournal::new());
+    let killer = world.clone();
+    let definition = Definition::build("poison", 1, |saga, input| {
+        let step = step_fn(move |cx: StepContext, _: i64| {
+            killer.apply(&cx);
+            std::future::pending::<Result<i64, StepError>>()
+        });
+        let step = saga
+            .query("step", step, input)
+            .timeout(Duration::from_secs(3600))
+            .retry(saga_core::RetryPolicy::standard().unbounded());
+        saga.returns(step)
+    })
+    .unwrap();
+    let mut limits = Limits::default();
+    limits.crashes_max = 3;
+    let mut id = None;
+    for life in 1..=3 {
+        let engine = engine(&journal).register(&definition).limits(limits.clone()).open().await.unwrap();
+        let saga = engine.start(&definition, "k", 1).await.unwrap();
+        id = Some(saga.id());
+        until("begun", async || world.count("step") == life).await;
+    }
+    let engine = engine(&journal).register(&definition).limits(limits).open().await.unwrap();
+    let letters = dead_letters(&engine.handle(&definition, id.unwrap())).await;
+    assert_eq!(letters[0].reason, saga_core::machine::AttentionReason::Poison);
+    assert_eq!(world.count("step"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_claims_only_definitions_that_it_knows() {
+    let journal = MemoryJournal::new();
+    let build = |version| {
+        Definition::build("versions", version, |saga, input| {
+            let step = saga.query("step", step_fn(async |_, n: i64| Ok(n)), input);
+            saga.returns(step)
+        })
+        .unwrap()
+    };
+    let (old, new) = (build(1), build(2));
+    let client = Engine::builder(journal.clone()).register(&old).client_only().open().await.unwrap();
+    let saga = client.start(&old, "k", 1).await.unwrap();
+    let newer = engine(&journal).register(&new).open().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(saga.outcome_now().await.unwrap().is_none());
+    let _older = engine(&journal).register(&old).open().await.unwrap();
+    assert_eq!(completed(&saga).await, 1);
+    assert!(matches!(
+        newer.handle(&new, saga.id()).outcome().await,
+        Err(saga_core::engine::OutcomeError::OtherVersion { runs: 1, asked: 2, .. })
+    ));
+}
