@@ -1,5 +1,7 @@
 //! The engine's promises, on the journal in memory and on virtual time.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod alerts;
 mod attempts;
 mod bad_input;
