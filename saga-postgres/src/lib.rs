@@ -1,1 +1,16 @@
-//! Placeholder while the workspace is laid out.
+#![doc = include_str!("../README.md")]
+
+mod builder;
+mod connections;
+mod error;
+mod journal;
+mod listen;
+mod migrate;
+mod rows;
+mod schema;
+mod sql;
+mod start_in;
+
+pub use builder::PostgresBuilder;
+pub use journal::PostgresJournal;
+pub use start_in::{StartInError, start_in};

@@ -1,0 +1,97 @@
+//! Rows to values.
+
+use saga_core::journal::{DeadLetter, End, JournalError, SagaHeader, SagaStatus, SagaSummary, Stored};
+use saga_core::machine::AttentionReason;
+use saga_core::{Digest, Epoch, Op, SagaId, StepName, Timestamp};
+use serde_json::Value;
+use sqlx::postgres::PgRow;
+use sqlx::Row as _;
+use uuid::Uuid;
+
+pub(crate) fn header(row: &PgRow) -> Result<SagaHeader, sqlx::Error> {
+    let input: Vec<u8> = row.try_get("input")?;
+    let input: [u8; 16] = input.try_into().map_err(|_| decode("a fingerprint has 16 bytes"))?;
+    Ok(SagaHeader {
+        id: SagaId::from(row.try_get::<Uuid, _>("saga_id")?),
+        definition: row.try_get("definition")?,
+        version: unsigned(row.try_get("version")?)?,
+        key: row.try_get("key")?,
+        input: Digest::from_bytes(input),
+        created_at: Timestamp::from_micros(row.try_get("created_at")?),
+    })
+}
+
+pub(crate) fn stored(row: &PgRow) -> Result<Stored, sqlx::Error> {
+    Ok(Stored {
+        at: Timestamp::from_micros(row.try_get("at")?),
+        epoch: row.try_get::<Option<i64>, _>("epoch")?.map(Epoch),
+        body: row.try_get("body")?,
+    })
+}
+
+pub(crate) fn summary(row: &PgRow) -> Result<SagaSummary, sqlx::Error> {
+    let status = if !row.try_get::<bool, _>("lives")? {
+        match row.try_get::<Option<i16>, _>("ends")? {
+            Some(1) => SagaStatus::Ended(End::Completed),
+            Some(2) => SagaStatus::Ended(End::RolledBack),
+            Some(_) | None => return Err(decode("a saga that is not live has ended, and its last turn says how")),
+        }
+    } else if row.try_get("running")? {
+        SagaStatus::Running
+    } else if row.try_get::<Option<bool>, _>("attention")? == Some(true) {
+        SagaStatus::NeedsAttention
+    } else {
+        SagaStatus::Waiting
+    };
+    Ok(SagaSummary { header: header(row)?, status })
+}
+
+pub(crate) fn letter(row: &PgRow) -> Result<DeadLetter, sqlx::Error> {
+    let step: String = row.try_get("step")?;
+    Ok(DeadLetter {
+        saga: SagaId::from(row.try_get::<Uuid, _>("saga_id")?),
+        definition: row.try_get("definition")?,
+        key: row.try_get("key")?,
+        step: (!step.is_empty()).then(|| StepName::from(step.as_str())),
+        op: name(row.try_get("op")?)?,
+        reason: name::<AttentionReason>(row.try_get("reason")?)?,
+        error: row.try_get("error")?,
+        attempts: unsigned(row.try_get("attempts")?)?,
+        seq: unsigned(row.try_get("seq")?)?,
+        opened_at: Timestamp::from_micros(row.try_get("opened_at")?),
+    })
+}
+
+/// The stable name of an operation or a reason.
+fn name<T: serde::de::DeserializeOwned>(text: String) -> Result<T, sqlx::Error> {
+    serde_json::from_value(Value::String(text)).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+pub(crate) fn op_name(op: Op) -> &'static str {
+    op.as_str()
+}
+
+pub(crate) fn end_code(end: End) -> i16 {
+    match end {
+        End::Completed => 1,
+        End::RolledBack => 2,
+    }
+}
+
+fn unsigned(number: i32) -> Result<u32, sqlx::Error> {
+    u32::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// A number as Postgres stores it. Sequences and attempts stay far below its limit.
+pub(crate) fn signed(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn decode(problem: &'static str) -> sqlx::Error {
+    sqlx::Error::Decode(problem.into())
+}
+
+/// What a journal never writes.
+pub(crate) fn corrupt(problem: String) -> JournalError {
+    JournalError::Corrupt { problem }
+}

@@ -1,0 +1,100 @@
+//! Every statement of the journal, rendered once with the schema's name: the one place to look for
+//! injection. All values are bound.
+
+use std::sync::Arc;
+
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::Postgres;
+use sqlx::query::Query;
+
+use crate::schema::SchemaName;
+
+/// A statement, ready to be bound.
+#[derive(Clone, Debug)]
+pub(crate) struct Statement(Arc<str>);
+
+impl Statement {
+    /// `prepared` keeps the statement prepared on its connection, which a transaction-pooling proxy
+    /// cannot stand.
+    pub(crate) fn query(&self, prepared: bool) -> Query<'static, Postgres, sqlx::postgres::PgArguments> {
+        // Rendered from the constants below and a parsed schema name; no other text enters.
+        sqlx::query(AssertSqlSafe(self.0.clone())).persistent(prepared)
+    }
+}
+
+macro_rules! statements {
+    ($($name:ident = $sql:expr;)+) => {
+        #[derive(Clone, Debug)]
+        pub(crate) struct Statements {
+            $(pub(crate) $name: Statement,)+
+        }
+
+        impl Statements {
+            pub(crate) fn render(schema: &SchemaName) -> Self {
+                Self { $($name: Statement(schema.render($sql).into()),)+ }
+            }
+
+            #[cfg(test)]
+            pub(crate) fn all(&self) -> Vec<(&'static str, &str)> {
+                vec![$((stringify!($name), &*self.$name.0),)+]
+            }
+        }
+    };
+}
+
+statements! {
+    store_outlines = "INSERT INTO {schema}.definition (name, version, outline) \
+        SELECT * FROM unnest($1::text[], $2::integer[], $3::text[]) ORDER BY 1, 2 ON CONFLICT DO NOTHING";
+    outlines = "SELECT o.outline FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS d(name, version, place) \
+        JOIN {schema}.definition o ON o.name = d.name AND o.version = d.version ORDER BY d.place";
+    open_lease = "INSERT INTO {schema}.lease (worker, lease_until) \
+        VALUES ($1, clock_timestamp() + $2 * interval '1 microsecond') \
+        RETURNING epoch, {schema}.micros(clock_timestamp()) AS now";
+    renew_lease = "UPDATE {schema}.lease SET lease_until = clock_timestamp() + $2 * interval '1 microsecond' \
+        WHERE epoch = $1 AND fenced_at IS NULL RETURNING {schema}.micros(clock_timestamp()) AS now";
+    close_lease = "SELECT {schema}.close_lease($1) AS released";
+    fence_lapsed = "SELECT epoch FROM {schema}.fence_lapsed() AS epoch";
+    start = "SELECT place, saga_id, definition, version, key, input, created_at \
+        FROM {schema}.start($1, $2, $3, $4, $5, $6, $7, $8)";
+    append = "SELECT {schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9) AS answers";
+    append_with_letters = "SELECT {schema}.append_with_letters(\
+        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) AS answers";
+    claim = "SELECT saga_id, definition, version, key, input, created_at, crashed, next_due_at, told_at \
+        FROM {schema}.claim($1, $2, $3, $4)";
+    claim_one = "SELECT answer, owned_by FROM {schema}.claim_one($1, $2)";
+    owned = "SELECT s.saga_id, s.definition, s.version, s.key, s.input, {schema}.micros(s.created_at) AS created_at \
+        FROM {schema}.live l JOIN {schema}.saga s USING (saga_id) WHERE l.owner = $1";
+    load = "SELECT saga_id, definition, version, key, input, created_at, seq, at, epoch, body FROM {schema}.load($1)";
+    summary = concat!("SELECT ", summary_columns!(), " WHERE s.saga_id = $1");
+    find = concat!("SELECT ", summary_columns!(), " WHERE s.definition = $1 AND s.key = $2");
+    dead_letters = concat!("SELECT ", letter_columns!(), " WHERE d.closed_at IS NULL \
+        AND ($1::uuid IS NULL OR d.saga_id = $1) ORDER BY d.opened_at, d.saga_id, d.step LIMIT $2");
+    unalerted = concat!("SELECT ", letter_columns!(), " WHERE d.closed_at IS NULL AND d.alerted_at IS NULL \
+        ORDER BY d.opened_at, d.saga_id, d.step LIMIT $1");
+    mark_alerted = "UPDATE {schema}.dead_letter d SET alerted_at = clock_timestamp() \
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[]) AS m(saga, step, op, seq) \
+        WHERE d.saga_id = m.saga AND d.step = m.step AND d.op = m.op AND d.seq = m.seq AND d.alerted_at IS NULL";
+    sweep = "SELECT {schema}.sweep($1, $2) AS deleted";
+    wake = "SELECT pg_notify($1, '')";
+}
+
+/// A saga and where it stands, in one snapshot.
+macro_rules! summary_columns {
+    () => {
+        "s.saga_id, s.definition, s.version, s.key, s.input, {schema}.micros(s.created_at) AS created_at, \
+         l.saga_id IS NOT NULL AS lives, l.owner IS NOT NULL AS owned, l.attention AS attention, \
+         EXISTS (SELECT 1 FROM {schema}.lease f WHERE f.epoch = l.owner AND f.fenced_at IS NULL) AS running, \
+         (SELECT t.ends FROM {schema}.turn t WHERE t.saga_id = s.saga_id ORDER BY t.seq DESC LIMIT 1) AS ends \
+         FROM {schema}.saga s LEFT JOIN {schema}.live l ON l.saga_id = s.saga_id"
+    };
+}
+use summary_columns;
+
+macro_rules! letter_columns {
+    () => {
+        "d.saga_id, s.definition, s.key, d.step, d.op, d.reason, d.error, d.attempts, d.seq, \
+         {schema}.micros(d.opened_at) AS opened_at \
+         FROM {schema}.dead_letter d JOIN {schema}.saga s ON s.saga_id = d.saga_id"
+    };
+}
+use letter_columns;
