@@ -70,6 +70,12 @@ impl PostgresJournal {
         Ok(migrate::sql(&SchemaName::parse(schema)?))
     }
 
+    /// The name of the schema that holds the journal.
+    #[must_use]
+    pub fn schema_name(&self) -> &str {
+        self.schema.as_str()
+    }
+
     /// Closes the journal's idle connections. Dropping the journal does so less politely.
     pub async fn close(&self) {
         self.traffic.close().await;

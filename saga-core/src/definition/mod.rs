@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(crate) use bound::{BoundStep, Prepared, Success};
 pub use builder::{BestEffort, Compensatable, Parallel, Pivot, Query, Retryable, Returns, SagaBuilder, StepHandle};
 pub use error::BuildError;
-pub use outline::{Outline, OutlineDiff};
+pub use outline::{Outline, OutlineDiff, StepOutline};
 pub use plan::{Kind, Plan, Policy, StepPlan};
 pub(crate) use source::Outputs;
 use source::Resolver;

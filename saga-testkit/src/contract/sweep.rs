@@ -1,0 +1,141 @@
+//! Every journal call of a scripted life is lost once before it is made, once after it was made, and
+//! cancelled once at each of its awaits. It is then sent again, as the engine does, and the story
+//! must come out the same: no turn lost, doubled or reordered.
+
+use std::collections::BTreeMap;
+
+use saga_core::journal::{After, ClaimOne, End, Journal, JournalError, Lease, Turn};
+
+use super::Fixture;
+use super::support::{LONG, SHORT, closes, new_saga, opens, parked, turn};
+use crate::faults::{Fault, FaultJournal, Planned};
+
+/// The calls that the story makes, and how often.
+const POINTS: [(&str, usize); 9] = [
+    ("open_lease", 2),
+    ("start", 2),
+    ("append", 5),
+    ("fence_lapsed", 1),
+    ("claim", 4),
+    ("claim_one", 1),
+    ("load", 1),
+    ("renew_lease", 1),
+    ("close_lease", 1),
+];
+/// No call awaits more often than this.
+const POLLS_MAX: u32 = 2_000;
+
+/// The sweep. Fails when a point was not reached.
+pub async fn every_call_lost_before_after_and_cancelled(fixture: &impl Fixture) {
+    let expected = run(fixture, None).await.0;
+    let mut points = 0;
+    for (method, calls) in POINTS {
+        for call in 0..calls {
+            for fault in [Fault::Before, Fault::After] {
+                let planned = Planned { method, call, fault };
+                let (story, reached, _) = run(fixture, Some(planned)).await;
+                assert!(reached, "{planned:?} was not reached");
+                assert_eq!(story, expected, "{planned:?}");
+                points += 1;
+            }
+            // One poll more each time, until the call is through before it can be cancelled.
+            for polls in 0..POLLS_MAX {
+                let planned = Planned { method, call, fault: Fault::CancelledAfterPolls(polls) };
+                let (story, reached, cancelled) = run(fixture, Some(planned)).await;
+                assert!(reached, "{planned:?} was not reached");
+                assert_eq!(story, expected, "{planned:?}");
+                points += 1;
+                if !cancelled {
+                    break;
+                }
+                assert!(polls + 1 < POLLS_MAX, "{method} never ends");
+            }
+        }
+    }
+    println!("{points} points");
+}
+
+/// What is left at the end: by key, the texts of the history and the status.
+type Story = BTreeMap<String, (Vec<String>, String)>;
+
+async fn run(fixture: &impl Fixture, planned: Option<Planned>) -> (Story, bool, bool) {
+    let journal = FaultJournal::new(fixture.fresh().await);
+    if let Some(planned) = planned {
+        journal.plan(planned);
+    }
+    let story = live(fixture, &journal).await;
+    (story, journal.reached(), journal.cancelled())
+}
+
+/// Sends the call again for as long as its fate is unknown.
+async fn sent<T>(mut call: impl AsyncFnMut() -> Result<T, JournalError>) -> T {
+    for _ in 0..10 {
+        match call().await {
+            Ok(answer) => return answer,
+            Err(JournalError::Unavailable { .. }) => {}
+            Err(error) => panic!("unexpected: {error:?}"),
+        }
+    }
+    panic!("the journal stays unavailable");
+}
+
+/// Sagas are started, go on, are parked, claimed, need attention, end, and change their worker.
+async fn live(fixture: &impl Fixture, journal: &impl Journal) -> Story {
+    let sagas = [new_saga("a"), new_saga("b"), new_saga("c"), new_saga("d")];
+    let (first, _) = sent(async || journal.open_lease("first", LONG).await).await;
+    sent(async || journal.start(Some(first), &sagas[..2]).await).await;
+    sent(async || journal.start(None, &sagas[2..]).await).await;
+    sent(async || journal.append(first, &[turn(&sagas[0], 1, After::Keep), turn(&sagas[1], 1, After::Keep)]).await).await;
+    sent(async || journal.renew_lease(first, LONG).await).await;
+    claim_all(journal, first, 4).await;
+    let attention = After::Park { wake_at: None, attention: true };
+    let letter = Turn { letters: vec![opens("void")], ..turn(&sagas[2], 1, attention) };
+    let batch = [turn(&sagas[0], 2, After::End(End::Completed)), turn(&sagas[3], 1, parked(None)), letter];
+    sent(async || journal.append(first, &batch).await).await;
+    let decided = sent(async || journal.claim_one(first, sagas[2].id).await).await;
+    assert!(matches!(decided, ClaimOne::Claimed(_)));
+    let decision = Turn { letters: vec![closes("void")], ..turn(&sagas[2], 2, After::Keep) };
+    sent(async || journal.append(first, std::slice::from_ref(&decision)).await).await;
+    // The first worker is cut off, and a second one takes over.
+    sent(async || journal.renew_lease(first, SHORT / 3).await).await;
+    fixture.pass(SHORT).await;
+    let (second, _) = sent(async || journal.open_lease("second", LONG).await).await;
+    sent(async || journal.fence_lapsed().await).await;
+    claim_all(journal, second, 2).await;
+    let late = journal.append(first, &[turn(&sagas[1], 2, After::End(End::Completed))]).await;
+    assert!(matches!(late, Err(JournalError::Fenced { .. } | JournalError::Unavailable { .. })), "{late:?}");
+    let loaded = sent(async || journal.load(&[sagas[1].id, sagas[2].id]).await).await;
+    assert_eq!(loaded.iter().map(|history| history.turns.len()).collect::<Vec<_>>(), [2, 3]);
+    let batch = [turn(&sagas[1], 2, After::End(End::RolledBack)), turn(&sagas[2], 3, After::Keep)];
+    sent(async || journal.append(second, &batch).await).await;
+    sent(async || journal.close_lease(second).await).await;
+    tell(journal, &sagas).await
+}
+
+/// Claims until the lease owns this many, whatever answers were lost.
+async fn claim_all(journal: &impl Journal, lease: Lease, expected: usize) {
+    let definitions = [("order".to_owned(), 1)];
+    for _ in 0..10 {
+        sent(async || journal.claim(lease, &definitions, 10).await).await;
+        let owned = sent(async || journal.owned(lease).await).await.len();
+        // The first worker owns what it started as well.
+        if owned >= expected {
+            break;
+        }
+    }
+    let more = sent(async || journal.claim(lease, &definitions, 10).await).await;
+    assert_eq!(more.sagas, [], "nothing more to claim");
+}
+
+async fn tell(journal: &impl Journal, sagas: &[saga_core::journal::NewSaga]) -> Story {
+    let mut story = Story::new();
+    for saga in sagas {
+        let history = sent(async || journal.load(&[saga.id]).await).await.remove(0);
+        let status = sent(async || journal.summary(saga.id).await).await.unwrap().status;
+        let texts = history.turns.into_iter().map(|stored| stored.body).collect();
+        story.insert(saga.key.clone(), (texts, format!("{status:?}")));
+    }
+    let letters = sent(async || journal.dead_letters(None, 10).await).await;
+    assert_eq!(letters, [], "the dead letter is closed");
+    story
+}
