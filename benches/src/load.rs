@@ -74,7 +74,12 @@ pub async fn measure(
     }
     latencies.sort_unstable();
     let at = |share: f64| {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "an index"
+        )]
         let index = (latencies.len() as f64 * share) as usize;
         latencies.get(index.min(latencies.len().saturating_sub(1))).copied().unwrap_or_default()
     };

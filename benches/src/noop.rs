@@ -3,7 +3,8 @@
 use saga_core::{BuildError, Definition, StepContext, StepError, step_fn};
 
 /// What each step leaves: as long as the result of a small call.
-const RESULT: &str = "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456";
+const RESULT: &str =
+    "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456";
 
 async fn step(_cx: StepContext, _input: String) -> Result<String, StepError> {
     Ok(RESULT.to_owned())

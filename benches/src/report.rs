@@ -39,7 +39,16 @@ pub fn print_table(rows: &[Row]) -> String {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
     table.set_header([
-        "journal", "steps", "at once", "sagas/s", "steps/s", "p50 ms", "p99 ms", "turns", "round trips", "commits",
+        "journal",
+        "steps",
+        "at once",
+        "sagas/s",
+        "steps/s",
+        "p50 ms",
+        "p99 ms",
+        "turns",
+        "round trips",
+        "commits",
         "WAL bytes",
     ]);
     for row in rows {

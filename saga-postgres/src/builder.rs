@@ -141,9 +141,8 @@ impl PostgresBuilder {
         let refused = |error: sqlx::Error| Failure::from(error).into_journal_error("connecting", None);
         let connecting = source();
         let connected = tokio::time::timeout(self.call_timeout, connecting.connect()).await;
-        let mut connection = connected
-            .map_err(|_| JournalError::unavailable("connecting", "no answer in time"))?
-            .map_err(refused)?;
+        let mut connection =
+            connected.map_err(|_| JournalError::unavailable("connecting", "no answer in time"))?.map_err(refused)?;
         check_server(&mut connection, self.allow_unsafe_durability).await?;
         if self.migrate {
             migrate::migrate(&mut connection, &schema).await?;
@@ -156,7 +155,14 @@ impl PostgresBuilder {
         drop(connection);
         let lane = |connections| Lane::new(source.clone(), connections, self.pooling, self.call_timeout);
         let listener = (self.listen && !self.pooling).then(|| Listener::spawn(source.clone(), schema.channel()));
-        Ok(PostgresJournal::new(Statements::render(&schema), schema, lane(self.connections), lane(1), listener, !self.pooling))
+        Ok(PostgresJournal::new(
+            Statements::render(&schema),
+            schema,
+            lane(self.connections),
+            lane(1),
+            listener,
+            !self.pooling,
+        ))
     }
 }
 

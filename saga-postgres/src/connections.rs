@@ -10,7 +10,7 @@ use std::time::Duration;
 use saga_core::Epoch;
 use saga_core::journal::JournalError;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, ConnectOptions as _, Executor as _, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::debug;
 
@@ -60,12 +60,10 @@ impl Lane {
                     return Ok(answer);
                 }
                 Ok(Err(error)) => Failure::from(error),
-                Err(_) => {
-                    Failure::Broken(sqlx::Error::Io(std::io::Error::new(
-                        std::io::ErrorKind::TimedOut,
-                        format!("no answer within {} ms", self.call_timeout.as_millis()),
-                    )))
-                }
+                Err(_) => Failure::Broken(sqlx::Error::Io(std::io::Error::new(
+                    std::io::ErrorKind::TimedOut,
+                    format!("no answer within {} ms", self.call_timeout.as_millis()),
+                ))),
             };
             // In a transaction of its own the failed call has been rolled back by dropping it.
             if failure.keeps_connection() && !self.pooling {

@@ -30,9 +30,7 @@ impl Failure {
     pub(crate) fn into_journal_error(self, doing: &'static str, epoch: Option<Epoch>) -> JournalError {
         match self {
             Self::Fenced => JournalError::Fenced { epoch: epoch.unwrap_or(Epoch(0)) },
-            Self::Again(source) | Self::Broken(source) | Self::Busy(source) => {
-                JournalError::unavailable(doing, source)
-            }
+            Self::Again(source) | Self::Broken(source) | Self::Busy(source) => JournalError::unavailable(doing, source),
             Self::Refused(source) => JournalError::Misconfigured {
                 problem: format!("Postgres refuses while {doing}: {}", hint(&source)),
                 source: Some(source.into()),

@@ -137,13 +137,15 @@ impl Journal for PostgresJournal {
         let versions: Vec<i32> = outlines.iter().map(|outline| rows::signed(outline.version)).collect();
         let unencodable = |error: serde_json::Error| rows::corrupt(format!("an outline cannot be encoded: {error}"));
         let texts = outlines.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>().map_err(unencodable)?;
-        let store = || self.query(&self.sql.store_outlines).bind(names.clone()).bind(versions.clone()).bind(texts.clone());
+        let store =
+            || self.query(&self.sql.store_outlines).bind(names.clone()).bind(versions.clone()).bind(texts.clone());
         self.rows(&self.traffic, DOING, None, store).await?;
         let load = || self.query(&self.sql.outlines).bind(names.clone()).bind(versions.clone());
         let stored = self.rows(&self.traffic, DOING, None, load).await?;
         let outline = |row: &sqlx::postgres::PgRow| {
             let text: String = row.try_get("outline").or_else(read(DOING))?;
-            serde_json::from_str(&text).map_err(|error| rows::corrupt(format!("a stored outline cannot be read: {error}")))
+            serde_json::from_str(&text)
+                .map_err(|error| rows::corrupt(format!("a stored outline cannot be read: {error}")))
         };
         stored.iter().map(outline).collect()
     }
@@ -215,9 +217,8 @@ impl Journal for PostgresJournal {
         let (names, versions): (Vec<String>, Vec<i32>) =
             definitions.iter().map(|(name, version)| (name.clone(), rows::signed(*version))).unzip();
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let bind = || {
-            self.query(&self.sql.claim).bind(lease.epoch.0).bind(names.clone()).bind(versions.clone()).bind(limit)
-        };
+        let bind =
+            || self.query(&self.sql.claim).bind(lease.epoch.0).bind(names.clone()).bind(versions.clone()).bind(limit);
         let found = self.rows(&self.traffic, DOING, Some(lease.epoch), bind).await?;
         let mut claim = Claim { sagas: Vec::new(), next_due_at: None, now: Timestamp::from_micros(0) };
         for row in &found {
@@ -386,13 +387,11 @@ pub(crate) fn bind_start(query: Bound, epoch: Option<Epoch>, sagas: &[NewSaga]) 
 }
 
 /// The answer to a start: its rows are the places of those that were not created.
-pub(crate) fn receipts(
-    sagas: &[NewSaga],
-    taken: &[sqlx::postgres::PgRow],
-) -> Result<Vec<StartReceipt>, sqlx::Error> {
+pub(crate) fn receipts(sagas: &[NewSaga], taken: &[sqlx::postgres::PgRow]) -> Result<Vec<StartReceipt>, sqlx::Error> {
     let mut receipts = vec![StartReceipt::Created; sagas.len()];
     for row in taken {
-        let place = usize::try_from(row.try_get::<i64, _>("place")?).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let place =
+            usize::try_from(row.try_get::<i64, _>("place")?).map_err(|error| sqlx::Error::Decode(error.into()))?;
         let existing = rows::header(row)?;
         if let Some((saga, receipt)) = place.checked_sub(1).and_then(|at| Some((sagas.get(at)?, receipts.get_mut(at)?)))
             && saga.id != existing.id

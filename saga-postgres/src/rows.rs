@@ -4,8 +4,8 @@ use saga_core::journal::{DeadLetter, End, JournalError, SagaHeader, SagaStatus, 
 use saga_core::machine::AttentionReason;
 use saga_core::{Digest, Epoch, Op, SagaId, StepName, Timestamp};
 use serde_json::Value;
-use sqlx::postgres::PgRow;
 use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 pub(crate) fn header(row: &PgRow) -> Result<SagaHeader, sqlx::Error> {

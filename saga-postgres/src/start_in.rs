@@ -60,12 +60,10 @@ pub async fn start_in<I: Checkpoint, O>(
     let taken = query.fetch_all(transaction).await.map_err(failed)?;
     let receipt = receipts(std::slice::from_ref(&new), &taken).map_err(failed)?.pop();
     match receipt {
-        Some(StartReceipt::Exists(existing)) if existing.input != new.input => Err(StartError::KeyConflict {
-            definition: existing.definition,
-            key: existing.key,
-            existing: existing.id,
+        Some(StartReceipt::Exists(existing)) if existing.input != new.input => {
+            Err(StartError::KeyConflict { definition: existing.definition, key: existing.key, existing: existing.id }
+                .into())
         }
-        .into()),
         Some(StartReceipt::Exists(existing)) => Ok(existing.id),
         Some(StartReceipt::Created) | None => Ok(new.id),
     }

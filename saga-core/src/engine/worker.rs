@@ -238,7 +238,11 @@ async fn take_in(
         return;
     };
     for saga in claimed {
-        let (id, Some(hold)) = (saga.header.id, incarnation.hold(saga.header.id)) else { continue };
+        let (id, Some(hold)) = (saga.header.id, incarnation.hold(saga.header.id)) else {
+            // Its driver has parked it and still waits for the answer. Once it has let go, take it up.
+            inner.reconcile.store(true, Ordering::Release);
+            continue;
+        };
         let (Some(history), Some(permit)) = (histories.get(&id), permits.pop()) else {
             error!(saga.id = %id, "the journal has the saga and not its history");
             continue;

@@ -118,7 +118,9 @@ pub async fn j6_texts_come_back_as_they_were(fixture: &impl Fixture) {
     let journal = fixture.fresh().await;
     let lease = lease(&journal).await;
     let long = format!("[\"{}\"]", "x".repeat(300_000));
-    for (nth, text) in ["[\"\\u0000 ' \\\" \\\\\"]", "[\"é 漢 🦀 \u{202e}\"]", "[1e308, -0.0]", &long].iter().enumerate() {
+    for (nth, text) in
+        ["[\"\\u0000 ' \\\" \\\\\"]", "[\"é 漢 🦀 \u{202e}\"]", "[1e308, -0.0]", &long].iter().enumerate()
+    {
         let saga = start(&journal, Some(lease), &[&format!("k '\"; {nth} é🦀")]).await.remove(0);
         let turn = Turn { body: (*text).to_owned(), ..turn(&saga, 1, After::Keep) };
         assert_eq!(append(&journal, lease, turn).await, Appended::Written);

@@ -81,10 +81,10 @@ pub async fn j8_only_known_definitions_are_claimed(fixture: &impl Fixture) {
     let both = [("order".to_owned(), 2), ("refund".to_owned(), 1)];
     let mut claimed = journal.claim(lease, &both, 10).await.unwrap().sagas;
     claimed.sort_by_key(|saga| saga.crashed);
-    assert_eq!(claimed.iter().map(|saga| (saga.header.id, saga.crashed)).collect::<Vec<_>>(), [
-        (new.id, false),
-        (other.id, true)
-    ]);
+    assert_eq!(
+        claimed.iter().map(|saga| (saga.header.id, saga.crashed)).collect::<Vec<_>>(),
+        [(new.id, false), (other.id, true)]
+    );
 }
 
 /// Without a time set, only a claim by name gets it.
@@ -92,13 +92,17 @@ pub async fn j8_a_saga_that_waits_for_a_human_is_claimed_by_name_alone(fixture: 
     let journal = fixture.fresh().await;
     let (own, other) = (lease(&journal).await, lease(&journal).await);
     let sagas = start(&journal, Some(own), &["attention", "ended"]).await;
-    assert!(matches!(journal.claim_one(other, sagas[0].id).await.unwrap(), ClaimOne::Owned(epoch) if epoch == own.epoch));
+    assert!(
+        matches!(journal.claim_one(other, sagas[0].id).await.unwrap(), ClaimOne::Owned(epoch) if epoch == own.epoch)
+    );
     append(&journal, own, turn(&sagas[0], 1, After::Park { wake_at: None, attention: true })).await;
     append(&journal, own, turn(&sagas[1], 1, After::End(End::Completed))).await;
     fixture.pass(Duration::from_millis(50)).await;
     assert_eq!(claim(&journal, other, 10).await.sagas, []);
     assert_eq!(journal.summary(sagas[0].id).await.unwrap().unwrap().status, SagaStatus::NeedsAttention);
-    let ClaimOne::Claimed(claimed) = journal.claim_one(other, sagas[0].id).await.unwrap() else { panic!("not claimed") };
+    let ClaimOne::Claimed(claimed) = journal.claim_one(other, sagas[0].id).await.unwrap() else {
+        panic!("not claimed")
+    };
     assert_eq!((claimed.header.id, claimed.crashed), (sagas[0].id, false));
     assert_eq!(journal.summary(sagas[0].id).await.unwrap().unwrap().status, SagaStatus::Running);
     assert!(matches!(journal.claim_one(other, sagas[1].id).await.unwrap(), ClaimOne::Ended));

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use saga_core::Op;
 use saga_core::definition::Outline;
 use saga_core::journal::{After, ClaimOne, End, Journal as _, LetterChange, Turn};
 use saga_core::machine::AttentionReason;
-use saga_core::Op;
 
 use super::Fixture;
 use super::support::{SHORT, append, bodies, closes, lease, opens, start, turn};
@@ -35,8 +35,14 @@ pub async fn j10_a_dead_letter_opens_and_closes_with_its_turn(fixture: &impl Fix
     let names: Vec<_> = letters.iter().map(|letter| letter.step.as_ref().unwrap().as_str()).collect();
     assert_eq!(names, ["authorize", "reserve"]);
     let letter = &letters[0];
-    assert_eq!((letter.op, letter.reason, letter.attempts, letter.seq), (Op::Compensate, AttentionReason::Failed, 3, 1));
-    assert_eq!((letter.error.as_str(), letter.definition.as_str(), letter.key.as_str()), ("void refused", "order", "a"));
+    assert_eq!(
+        (letter.op, letter.reason, letter.attempts, letter.seq),
+        (Op::Compensate, AttentionReason::Failed, 3, 1)
+    );
+    assert_eq!(
+        (letter.error.as_str(), letter.definition.as_str(), letter.key.as_str()),
+        ("void refused", "order", "a")
+    );
     let all = journal.dead_letters(None, 10).await.unwrap();
     assert_eq!(all.len(), 3);
     assert_eq!(all[2].step, None);

@@ -85,7 +85,8 @@ async fn live(fixture: &impl Fixture, journal: &impl Journal) -> Story {
     let (first, _) = sent(async || journal.open_lease("first", LONG).await).await;
     sent(async || journal.start(Some(first), &sagas[..2]).await).await;
     sent(async || journal.start(None, &sagas[2..]).await).await;
-    sent(async || journal.append(first, &[turn(&sagas[0], 1, After::Keep), turn(&sagas[1], 1, After::Keep)]).await).await;
+    sent(async || journal.append(first, &[turn(&sagas[0], 1, After::Keep), turn(&sagas[1], 1, After::Keep)]).await)
+        .await;
     sent(async || journal.renew_lease(first, LONG).await).await;
     claim_all(journal, first, 4).await;
     let attention = After::Park { wake_at: None, attention: true };

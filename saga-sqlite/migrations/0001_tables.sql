@@ -1,0 +1,80 @@
+-- The tables of the journal. Their prefix keeps them apart from the host's own in the same file.
+-- Times are microseconds since 1970, by SQLite's clock.
+
+CREATE TABLE saga_definition (
+    name    TEXT    NOT NULL,
+    version INTEGER NOT NULL,
+    outline TEXT    NOT NULL,
+    PRIMARY KEY (name, version)
+) WITHOUT ROWID;
+
+-- AUTOINCREMENT: an epoch is never used twice, not after its row is gone either.
+CREATE TABLE saga_lease (
+    epoch       INTEGER PRIMARY KEY AUTOINCREMENT,
+    worker      TEXT    NOT NULL,
+    lease_until INTEGER NOT NULL,
+    fenced_at   INTEGER,
+    opened_at   INTEGER NOT NULL
+);
+
+-- What never changes about a saga.
+CREATE TABLE saga_instance (
+    saga_id    BLOB    PRIMARY KEY,
+    definition TEXT    NOT NULL,
+    version    INTEGER NOT NULL,
+    key        TEXT    NOT NULL,
+    input      BLOB    NOT NULL,
+    created_at INTEGER NOT NULL,
+    UNIQUE (definition, key)
+) WITHOUT ROWID;
+
+-- The journal itself: append-only, one row for each transition of a saga.
+CREATE TABLE saga_turn (
+    saga_id BLOB    NOT NULL,
+    seq     INTEGER NOT NULL,
+    epoch   INTEGER,
+    nonce   INTEGER NOT NULL,
+    at      INTEGER NOT NULL,
+    ends    INTEGER,
+    body    TEXT    NOT NULL,
+    PRIMARY KEY (saga_id, seq)
+) WITHOUT ROWID;
+
+-- Who owns each saga that has not ended, and when it is due. Ordinary turns do not touch it.
+CREATE TABLE saga_live (
+    saga_id    BLOB    PRIMARY KEY,
+    definition TEXT    NOT NULL,
+    version    INTEGER NOT NULL,
+    owner      INTEGER,
+    due_at     INTEGER,
+    attention  INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX saga_live_due ON saga_live (definition, version, due_at) WHERE owner IS NULL AND due_at IS NOT NULL;
+CREATE INDEX saga_live_owner ON saga_live (owner) WHERE owner IS NOT NULL;
+
+-- Ended sagas in the order in which their retention runs out.
+CREATE TABLE saga_ended (
+    ended_at INTEGER NOT NULL,
+    saga_id  BLOB    NOT NULL,
+    PRIMARY KEY (ended_at, saga_id)
+) WITHOUT ROWID;
+
+-- Operations that wait, or waited, for a human. The step is empty for the saga as a whole.
+CREATE TABLE saga_dead_letter (
+    saga_id      BLOB    NOT NULL,
+    step         TEXT    NOT NULL,
+    op           TEXT    NOT NULL,
+    seq          INTEGER NOT NULL,
+    reason       TEXT    NOT NULL,
+    error        TEXT    NOT NULL,
+    attempts     INTEGER NOT NULL,
+    opened_at    INTEGER NOT NULL,
+    alerted_at   INTEGER,
+    closed_at    INTEGER,
+    closed_by    TEXT,
+    resolution   TEXT,
+    close_reason TEXT,
+    PRIMARY KEY (saga_id, step, op, seq)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX saga_dead_letter_open ON saga_dead_letter (saga_id, step, op) WHERE closed_at IS NULL;
+CREATE INDEX saga_dead_letter_oldest ON saga_dead_letter (opened_at) WHERE closed_at IS NULL;

@@ -1,0 +1,236 @@
+//! Every statement of the journal, and how many rows go into one. All values are bound.
+
+use std::sync::{Arc, LazyLock};
+
+use sqlx::AssertSqlSafe;
+use sqlx::query::Query;
+use sqlx::sqlite::{Sqlite, SqliteArguments};
+
+/// A query with its arguments to be bound.
+pub(crate) type Bound = Query<'static, Sqlite, SqliteArguments>;
+
+/// How many rows one statement takes: a few fixed numbers, so that each is prepared once.
+const CHUNKS: [usize; 3] = [64, 8, 1];
+
+/// SQLite's clock, in microseconds.
+pub(crate) const NOW: &str = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)";
+
+/// A statement over many rows: `{rows}` stands for the list of values.
+pub(crate) struct Bulk([Arc<str>; 3]);
+
+impl Bulk {
+    /// `fixed` arguments come first, and then `columns` for each row.
+    fn new(sql: &str, fixed: usize, columns: usize) -> Self {
+        Self(CHUNKS.map(|chunk| {
+            let row = |nth: usize| {
+                let names = (0..columns).map(|column| format!("?{}", fixed + nth * columns + column + 1));
+                format!("({})", names.collect::<Vec<_>>().join(", "))
+            };
+            sql.replace("{rows}", &(0..chunk).map(row).collect::<Vec<_>>().join(", ")).into()
+        }))
+    }
+
+    /// Cuts the rows into chunks, each with the statement that takes it.
+    pub(crate) fn chunks<'r, T>(&self, mut rows: &'r [T]) -> Vec<(Bound, &'r [T])> {
+        let mut chunks = Vec::new();
+        for (size, sql) in CHUNKS.iter().zip(&self.0) {
+            while rows.len() >= *size {
+                let (chunk, rest) = rows.split_at(*size);
+                // Made of the constants below and of numbered placeholders; no other text enters.
+                chunks.push((sqlx::query(AssertSqlSafe(sql.clone())), chunk));
+                rows = rest;
+            }
+        }
+        chunks
+    }
+
+    #[cfg(test)]
+    fn smallest(&self) -> &str {
+        &self.0[2]
+    }
+}
+
+/// Turns of sagas that the lease (?1) owns, where the turn before is there. CROSS JOIN keeps the
+/// order: SQLite looks the rows up by their keys.
+pub(crate) static APPEND: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "WITH t(saga_id, seq, nonce, ends, body) AS (VALUES {rows}) \
+         INSERT INTO saga_turn (saga_id, seq, epoch, nonce, at, ends, body) \
+         SELECT t.saga_id, t.seq, ?1, t.nonce, ?2, t.ends, t.body FROM t \
+         CROSS JOIN saga_live l ON l.saga_id = t.saga_id AND l.owner = ?1 \
+         CROSS JOIN saga_turn p ON p.saga_id = t.saga_id AND p.seq = t.seq - 1 \
+         WHERE true ON CONFLICT DO NOTHING RETURNING saga_id",
+        2,
+        5,
+    )
+});
+
+/// New sagas, created at ?1.
+pub(crate) static CREATE: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "WITH n(saga_id, definition, version, key, input) AS (VALUES {rows}) \
+         INSERT INTO saga_instance (saga_id, definition, version, key, input, created_at) \
+         SELECT n.saga_id, n.definition, n.version, n.key, n.input, ?1 FROM n \
+         WHERE true ON CONFLICT DO NOTHING RETURNING saga_id",
+        1,
+        5,
+    )
+});
+
+/// First turns, written at ?1 by the lease ?2.
+pub(crate) static FIRST_TURN: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "WITH t(saga_id, nonce, body) AS (VALUES {rows}) \
+         INSERT INTO saga_turn (saga_id, seq, epoch, nonce, at, body) \
+         SELECT t.saga_id, 0, ?2, t.nonce, ?1, t.body FROM t",
+        2,
+        3,
+    )
+});
+
+/// Live rows, owned by ?1 or due at ?2.
+pub(crate) static ENTER: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "WITH n(saga_id, definition, version) AS (VALUES {rows}) \
+         INSERT INTO saga_live (saga_id, definition, version, owner, due_at) \
+         SELECT n.saga_id, n.definition, n.version, ?1, ?2 FROM n",
+        2,
+        3,
+    )
+});
+
+/// Sagas that have ended leave the live table …
+pub(crate) static LEAVE: LazyLock<Bulk> =
+    LazyLock::new(|| Bulk::new("DELETE FROM saga_live WHERE saga_id IN (VALUES {rows})", 0, 1));
+
+/// … and queue for their deletion, since ?1.
+pub(crate) static END: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "WITH e(saga_id) AS (VALUES {rows}) INSERT INTO saga_ended (ended_at, saga_id) SELECT ?1, e.saga_id FROM e",
+        1,
+        1,
+    )
+});
+
+/// Whole histories.
+pub(crate) static LOAD: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "WITH i(saga_id) AS (VALUES {rows}) \
+         SELECT s.saga_id, s.definition, s.version, s.key, s.input, s.created_at, t.seq, t.at, t.epoch, t.body FROM i \
+         CROSS JOIN saga_instance s ON s.saga_id = i.saga_id CROSS JOIN saga_turn t ON t.saga_id = i.saga_id \
+         ORDER BY t.saga_id, t.seq",
+        0,
+        1,
+    )
+});
+
+macro_rules! statements {
+    ($($name:ident = $sql:expr;)+) => {
+        $(pub(crate) const $name: &str = $sql;)+
+
+        #[cfg(test)]
+        const SINGLE: &[(&str, &str)] = &[$((stringify!($name), $name),)+];
+    };
+}
+
+statements! {
+    HOLD_LEASE = "SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER) AS now FROM saga_lease \
+        WHERE epoch = ? AND fenced_at IS NULL";
+    OPEN_LEASE = "INSERT INTO saga_lease (worker, lease_until, opened_at) VALUES (?, ?, ?) RETURNING epoch";
+    RENEW_LEASE = "UPDATE saga_lease SET lease_until = ? WHERE epoch = ?";
+    LAPSED = "SELECT epoch FROM saga_lease WHERE fenced_at IS NULL AND lease_until < ? ORDER BY epoch";
+    FENCE = "UPDATE saga_lease SET fenced_at = ? WHERE epoch = ?";
+    FORGET_LEASES = "DELETE FROM saga_lease WHERE fenced_at < ? - 60000000 \
+        AND NOT EXISTS (SELECT 1 FROM saga_live WHERE owner = epoch)";
+    HAND_BACK = "UPDATE saga_live SET owner = NULL, due_at = ?, attention = 0 WHERE owner = ?";
+    DROP_LEASE = "DELETE FROM saga_lease WHERE epoch = ?";
+    STORE_OUTLINE = "INSERT INTO saga_definition (name, version, outline) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+    OUTLINE = "SELECT outline FROM saga_definition WHERE name = ? AND version = ?";
+    BY_KEY = "SELECT saga_id, definition, version, key, input, created_at FROM saga_instance \
+        WHERE definition = ? AND key = ?";
+    TURN = "SELECT nonce, epoch FROM saga_turn WHERE saga_id = ? AND seq = ?";
+    PARK = "UPDATE saga_live SET owner = NULL, due_at = ?, attention = ? WHERE saga_id = ?";
+    OPEN_LETTER = "INSERT INTO saga_dead_letter (saga_id, step, op, seq, reason, error, attempts, opened_at) \
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+    CLOSE_LETTER = "UPDATE saga_dead_letter SET closed_at = ?, closed_by = ?, resolution = ?, close_reason = ? \
+        WHERE saga_id = ? AND step = ? AND op = ? AND closed_at IS NULL";
+    CRASHED = "SELECT l.saga_id FROM saga_lease f CROSS JOIN saga_live l ON l.owner = f.epoch \
+        WHERE f.fenced_at IS NOT NULL AND l.definition = ? AND l.version = ? LIMIT ?";
+    DUE = "SELECT saga_id, due_at FROM saga_live WHERE definition = ? AND version = ? \
+        AND owner IS NULL AND due_at <= ? ORDER BY due_at LIMIT ?";
+    NEXT_DUE = "SELECT due_at FROM saga_live WHERE definition = ? AND version = ? \
+        AND owner IS NULL AND due_at IS NOT NULL ORDER BY due_at LIMIT 1";
+    OWN = "UPDATE saga_live SET owner = ?, due_at = NULL, attention = 0 WHERE saga_id = ?";
+    HEADER = "SELECT saga_id, definition, version, key, input, created_at FROM saga_instance WHERE saga_id = ?";
+    OWNER = "SELECT l.owner, EXISTS (SELECT 1 FROM saga_lease f WHERE f.epoch = l.owner AND f.fenced_at IS NULL) AS held \
+        FROM saga_live l WHERE l.saga_id = ?";
+    OWNED = "SELECT s.saga_id, s.definition, s.version, s.key, s.input, s.created_at FROM saga_live l \
+        CROSS JOIN saga_instance s ON s.saga_id = l.saga_id WHERE l.owner = ?";
+    SUMMARY = concat!("SELECT ", summary_columns!(), " WHERE s.saga_id = ?");
+    FIND = concat!("SELECT ", summary_columns!(), " WHERE s.definition = ? AND s.key = ?");
+    LETTERS = concat!("SELECT ", letter_columns!(), " WHERE d.closed_at IS NULL ORDER BY d.opened_at, d.saga_id, d.step LIMIT ?");
+    LETTERS_OF = concat!("SELECT ", letter_columns!(), " WHERE d.closed_at IS NULL AND d.saga_id = ? \
+        ORDER BY d.opened_at, d.saga_id, d.step LIMIT ?");
+    UNALERTED = concat!("SELECT ", letter_columns!(), " WHERE d.closed_at IS NULL AND d.alerted_at IS NULL \
+        ORDER BY d.opened_at, d.saga_id, d.step LIMIT ?");
+    MARK_ALERTED = "UPDATE saga_dead_letter SET alerted_at = CAST(unixepoch('subsec') * 1000000 AS INTEGER) \
+        WHERE saga_id = ? AND step = ? AND op = ? AND seq = ? AND alerted_at IS NULL";
+    OLD = "SELECT ended_at, saga_id FROM saga_ended \
+        WHERE ended_at < CAST(unixepoch('subsec') * 1000000 AS INTEGER) - ? ORDER BY ended_at LIMIT ?";
+    DELETE_TURNS = "DELETE FROM saga_turn WHERE saga_id = ?";
+    DELETE_LETTERS = "DELETE FROM saga_dead_letter WHERE saga_id = ?";
+    DELETE_INSTANCE = "DELETE FROM saga_instance WHERE saga_id = ?";
+    DELETE_ENDED = "DELETE FROM saga_ended WHERE ended_at = ? AND saga_id = ?";
+}
+
+/// A saga and where it stands, in one snapshot.
+macro_rules! summary_columns {
+    () => {
+        "s.saga_id, s.definition, s.version, s.key, s.input, s.created_at, \
+         l.saga_id IS NOT NULL AS lives, coalesce(l.attention, 0) AS attention, \
+         EXISTS (SELECT 1 FROM saga_lease f WHERE f.epoch = l.owner AND f.fenced_at IS NULL) AS running, \
+         (SELECT t.ends FROM saga_turn t WHERE t.saga_id = s.saga_id ORDER BY t.seq DESC LIMIT 1) AS ends \
+         FROM saga_instance s LEFT JOIN saga_live l ON l.saga_id = s.saga_id"
+    };
+}
+use summary_columns;
+
+macro_rules! letter_columns {
+    () => {
+        "d.saga_id, s.definition, s.key, d.step, d.op, d.reason, d.error, d.attempts, d.seq, d.opened_at \
+         FROM saga_dead_letter d CROSS JOIN saga_instance s ON s.saga_id = d.saga_id"
+    };
+}
+use letter_columns;
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Connection as _, Row as _, SqliteConnection};
+
+    use super::*;
+
+    /// No statement of the hot path reads a whole table.
+    #[tokio::test]
+    async fn every_statement_prepares_and_none_scans_a_large_table() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        crate::migrate::migrate(&mut connection).await.unwrap();
+        let bulk = [&APPEND, &CREATE, &FIRST_TURN, &ENTER, &LEAVE, &END, &LOAD];
+        let bulk = bulk.iter().map(|bulk| ("bulk", bulk.smallest().to_owned()));
+        let single = SINGLE.iter().map(|(name, sql)| (*name, (*sql).to_owned()));
+        for (name, sql) in bulk.chain(single) {
+            let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(&mut connection).await;
+            for row in plan.unwrap_or_else(|error| panic!("{name} does not prepare: {error}")) {
+                let detail: String = row.get("detail");
+                let scanned = detail.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
+                let large = ["saga_turn", "saga_live", "saga_instance", "t", "l", "s", "p"];
+                let index_only = detail.contains("USING") && detail.contains("INDEX");
+                // The bulk statements call their list of values `t`, which is read whole by nature.
+                let values = name == "bulk" && scanned == Some("t");
+                assert!(
+                    index_only || values || !scanned.is_some_and(|table| large.contains(&table)),
+                    "{name}: {detail}"
+                );
+            }
+        }
+    }
+}
