@@ -1,1 +1,11 @@
-//! Placeholder while the workspace is laid out.
+#![doc = include_str!("../README.md")]
+
+pub mod confirm_checkout;
+pub mod money;
+pub mod payment;
+pub mod pricing;
+pub mod shop;
+mod step;
+
+pub use confirm_checkout::{Confirmation, ConfirmCheckout, Services, confirm_checkout};
+pub use money::Money;

@@ -1,0 +1,194 @@
+//! Stock and reservations. What is in the shelf is free, reserved or sold, and always adds up.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sqlx::{AnyConnection, Row as _};
+
+use super::{CartItem, RESERVATION_TTL, Shop, ShopError, begin_operation, now, undo_operation};
+
+/// What is held for a checkout, under the key of the operation that reserved it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reservation {
+    /// The key.
+    pub reservation_id: String,
+    /// Until when it holds, in microseconds since 1970.
+    pub expires_at: i64,
+}
+
+/// How much there is of something, somewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StockLevel {
+    /// What.
+    pub sku: String,
+    /// Where.
+    pub warehouse_id: String,
+    /// At the beginning.
+    pub initial: i64,
+    /// To be had.
+    pub free: i64,
+    /// Held for checkouts.
+    pub reserved: i64,
+    /// Sold.
+    pub sold: i64,
+}
+
+impl Shop {
+    /// Puts something on the shelf.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn insert_stock(&self, sku: &str, warehouse_id: &str, quantity: i64) -> Result<(), ShopError> {
+        sqlx::query("INSERT INTO stock VALUES ($1, $2, $3, $3, 0, 0)")
+            .bind(sku.to_owned())
+            .bind(warehouse_id.to_owned())
+            .bind(quantity)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// All that is on the shelves.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn stock(&self) -> Result<Vec<StockLevel>, ShopError> {
+        let all = "SELECT sku, warehouse_id, initial, free, reserved, sold FROM stock ORDER BY sku, warehouse_id";
+        let level = |row: &sqlx::any::AnyRow| {
+            Ok(StockLevel {
+                sku: row.try_get("sku")?,
+                warehouse_id: row.try_get("warehouse_id")?,
+                initial: row.try_get("initial")?,
+                free: row.try_get("free")?,
+                reserved: row.try_get("reserved")?,
+                sold: row.try_get("sold")?,
+            })
+        };
+        sqlx::query(all).fetch_all(&self.pool).await?.iter().map(level).collect()
+    }
+
+    /// Reserves everything or nothing, under the operation's key. Again under the same key, the
+    /// reservation is extended; under a key that was released, it is refused.
+    ///
+    /// # Errors
+    /// [`ShopError::OutOfStock`], [`ShopError::Undone`], or the database's.
+    pub async fn reserve(&self, key: &str, items: &[CartItem]) -> Result<Reservation, ShopError> {
+        let mut wanted: BTreeMap<(String, String), i64> = BTreeMap::new();
+        for item in items {
+            *wanted.entry((item.sku.clone(), item.warehouse_id.clone())).or_default() += item.quantity;
+        }
+        let (key, expires_at) = (key.to_owned(), now().saturating_add(ttl()));
+        self.transaction(move |tx| {
+            Box::pin(async move {
+                if begin_operation(tx, &key).await? {
+                    // In the order of the shelves, so that two checkouts cannot deadlock.
+                    for ((sku, warehouse_id), quantity) in wanted {
+                        hold(tx, &key, &sku, &warehouse_id, quantity, expires_at).await?;
+                    }
+                } else {
+                    let extend = "UPDATE reservations SET expires_at = $1 WHERE operation_key = $2 AND status = 'held'";
+                    sqlx::query(extend).bind(expires_at).bind(key.clone()).execute(tx).await?;
+                }
+                Ok(Reservation { reservation_id: key, expires_at })
+            })
+        })
+        .await
+    }
+
+    /// Gives back what is held under the key, and refuses whatever comes under it later.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn release(&self, key: &str) -> Result<(), ShopError> {
+        let key = key.to_owned();
+        self.transaction(|tx| {
+            Box::pin(async move {
+                undo_operation(tx, &key).await?;
+                settle(tx, &key, "released", "free = free + $1, reserved = reserved - $1").await
+            })
+        })
+        .await
+    }
+
+    /// Sells what is held under the key. Again, it changes nothing.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn confirm_reservation(&self, key: &str) -> Result<(), ShopError> {
+        let key = key.to_owned();
+        self.transaction(|tx| {
+            Box::pin(async move { settle(tx, &key, "confirmed", "sold = sold + $1, reserved = reserved - $1").await })
+        })
+        .await
+    }
+}
+
+fn ttl() -> i64 {
+    i64::try_from(RESERVATION_TTL.as_micros()).unwrap_or(i64::MAX)
+}
+
+async fn hold(
+    tx: &mut AnyConnection,
+    key: &str,
+    sku: &str,
+    warehouse_id: &str,
+    quantity: i64,
+    expires_at: i64,
+) -> Result<(), ShopError> {
+    let taken = sqlx::query(
+        "UPDATE stock SET free = free - $1, reserved = reserved + $1 \
+         WHERE sku = $2 AND warehouse_id = $3 AND free >= $1",
+    )
+    .bind(quantity)
+    .bind(sku.to_owned())
+    .bind(warehouse_id.to_owned())
+    .execute(&mut *tx)
+    .await?;
+    if taken.rows_affected() == 0 {
+        return Err(ShopError::OutOfStock { sku: sku.to_owned(), warehouse_id: warehouse_id.to_owned() });
+    }
+    sqlx::query("INSERT INTO reservations VALUES ($1, $2, $3, $4, 'held', $5)")
+        .bind(key.to_owned())
+        .bind(sku.to_owned())
+        .bind(warehouse_id.to_owned())
+        .bind(quantity)
+        .bind(expires_at)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Moves what is held under the key to where it belongs, once.
+async fn settle(
+    tx: &mut AnyConnection,
+    key: &str,
+    status: &'static str,
+    change: &'static str,
+) -> Result<(), ShopError> {
+    let held: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT sku, warehouse_id, quantity FROM reservations WHERE operation_key = $1 AND status = 'held' \
+         ORDER BY sku, warehouse_id",
+    )
+    .bind(key.to_owned())
+    .fetch_all(&mut *tx)
+    .await?;
+    for (sku, warehouse_id, quantity) in held {
+        let once = "UPDATE reservations SET status = $1 \
+                    WHERE operation_key = $2 AND sku = $3 AND warehouse_id = $4 AND status = 'held'";
+        let won = sqlx::query(once)
+            .bind(status)
+            .bind(key.to_owned())
+            .bind(sku.clone())
+            .bind(warehouse_id.clone())
+            .execute(&mut *tx)
+            .await?;
+        if won.rows_affected() == 1 {
+            // Of constants alone.
+            let sql = format!("UPDATE stock SET {change} WHERE sku = $2 AND warehouse_id = $3");
+            let moved = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(quantity).bind(sku).bind(warehouse_id);
+            moved.execute(&mut *tx).await?;
+        }
+    }
+    Ok(())
+}

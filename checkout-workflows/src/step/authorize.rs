@@ -1,0 +1,62 @@
+//! The customer's money is held. Nothing is taken yet.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use saga_core::{Compensation, Outcome, Probe, Step, StepContext, StepError};
+
+use crate::payment::{Authorization, Operation, PaymentGateway};
+use crate::pricing::Totals;
+use crate::shop::Checkout;
+
+pub(crate) struct Authorize {
+    pub(crate) gateway: Arc<dyn PaymentGateway>,
+}
+
+/// Whether the gateway has anything to do with this checkout.
+pub(crate) fn skips_gateway(checkout: &Checkout, totals: &Totals) -> bool {
+    checkout.payment_method.is_cash_on_delivery() || totals.total.minor() == 0
+}
+
+#[async_trait]
+impl Step for Authorize {
+    type Input = (Checkout, Totals);
+    /// None when there is nothing to hold.
+    type Output = Option<Authorization>;
+
+    async fn run(&self, cx: &StepContext, (checkout, totals): Self::Input) -> Result<Self::Output, StepError> {
+        if skips_gateway(&checkout, &totals) {
+            return Ok(None);
+        }
+        let method = &checkout.payment_method.id;
+        self.gateway.authorize(cx.key(), totals.total, method, &checkout.cart_id).await.map(Some)
+    }
+
+    async fn probe(&self, cx: &StepContext, (checkout, totals): Self::Input) -> Result<Probe<Self::Output>, StepError> {
+        if skips_gateway(&checkout, &totals) {
+            return Ok(Probe::Applied(None));
+        }
+        Ok(match self.gateway.look_up(cx.step_key()).await? {
+            Operation::Done { id } => Probe::Applied(Some(Authorization { authorization_id: id })),
+            Operation::Declined { .. } => Probe::NotApplied,
+            // It may still be on its way: the compensation leaves a tombstone for it.
+            Operation::Unknown => Probe::Unknown,
+        })
+    }
+}
+
+#[async_trait]
+impl Compensation for Authorize {
+    async fn compensate(
+        &self,
+        cx: &StepContext,
+        (checkout, totals): Self::Input,
+        _: Outcome<Self::Output>,
+    ) -> Result<(), StepError> {
+        if skips_gateway(&checkout, &totals) {
+            return Ok(());
+        }
+        // By the step's key, because there may be no authorization id to go by.
+        self.gateway.void(cx.key(), cx.step_key()).await
+    }
+}
