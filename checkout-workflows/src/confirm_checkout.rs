@@ -61,7 +61,13 @@ impl Services {
     #[must_use]
     pub fn new(shop: Shop, gateway: Arc<dyn PaymentGateway>) -> Self {
         let retry = RetryPolicy::exponential(Duration::from_millis(200)).cap(Duration::from_secs(10)).attempts(6);
-        Self { shop, gateway, rates: Rates::default(), retry: retry.jitter(Jitter::Full), patience: RetryPolicy::patient() }
+        Self {
+            shop,
+            gateway,
+            rates: Rates::default(),
+            retry: retry.jitter(Jitter::Full),
+            patience: RetryPolicy::patient(),
+        }
     }
 }
 
@@ -97,7 +103,8 @@ pub fn confirm_checkout(s: &Services) -> Result<Definition<ConfirmCheckout, Conf
             .retry(retry())
             .compensation_retry(patience());
         let payment = saga.pivot("capture", CapturePayment { gateway: gateway() }, (hold, order)).retry(retry());
-        let confirmed = saga.retryable("confirm-order", ConfirmOrder { shop: shop() }, (order, payment)).retry(patience());
+        let confirmed =
+            saga.retryable("confirm-order", ConfirmOrder { shop: shop() }, (order, payment)).retry(patience());
         let sold = saga.best_effort("confirm-reservations", ConfirmReservations { shop: shop() }, stock).retry(retry());
         let _ = saga
             .retryable("record-soft-failures", RecordSoftFailures { shop: shop() }, (confirmed, sold))

@@ -48,9 +48,9 @@ impl Currency {
     /// When the shop does not trade in it.
     pub fn from_code(code: &str) -> Result<Self, MoneyError> {
         let all = [Self::EUR, Self::INR, Self::JPY, Self::KWD, Self::USD];
-        all.into_iter().find(|currency| currency.code() == code).ok_or_else(|| MoneyError::Currency {
-            code: code.to_owned(),
-        })
+        all.into_iter()
+            .find(|currency| currency.code() == code)
+            .ok_or_else(|| MoneyError::Currency { code: code.to_owned() })
     }
 }
 

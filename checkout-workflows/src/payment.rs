@@ -115,12 +115,17 @@ async fn answer<T: DeserializeOwned>(sent: Result<reqwest::Response, reqwest::Er
     let response = match sent {
         Ok(response) => response,
         // No connection, no request.
-        Err(error) if error.is_connect() => return Err(StepError::unsent(format!("no connection to the gateway: {error}"))),
+        Err(error) if error.is_connect() => {
+            return Err(StepError::unsent(format!("no connection to the gateway: {error}")));
+        }
         Err(error) => return Err(StepError::retry(format!("no answer from the gateway: {error}"))),
     };
     let status = response.status();
     match status.as_u16() {
-        200..=299 => response.json().await.map_err(|error| StepError::retry(format!("the gateway's answer was cut off: {error}"))),
+        200..=299 => response
+            .json()
+            .await
+            .map_err(|error| StepError::retry(format!("the gateway's answer was cut off: {error}"))),
         // Declined, or the key was closed: documented refusals, before any effect.
         402 | 410 => {
             let reason = response.json::<Refusal>().await.map_or_else(|_| status.to_string(), |refusal| refusal.error);

@@ -88,7 +88,8 @@ impl Rates {
     }
 
     fn discounts(&self, checkout: &Checkout, subtotal: Money) -> Result<Money, PricingError> {
-        let mut discounts = Money::new(checkout.loyalty_points_to_use.saturating_mul(self.loyalty_point_minor), checkout.currency);
+        let mut discounts =
+            Money::new(checkout.loyalty_points_to_use.saturating_mul(self.loyalty_point_minor), checkout.currency);
         for code in &checkout.promotion_codes {
             let promotion = self.promotions.iter().find(|(name, _)| name == code);
             let (_, points) = promotion.ok_or_else(|| PricingError::Promotion { code: code.clone() })?;

@@ -117,7 +117,8 @@ impl Shop {
             .after_connect(move |connection, _| {
                 Box::pin(async move {
                     if sqlite {
-                        let durable = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000";
+                        let durable =
+                            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000";
                         connection.execute(durable).await?;
                     }
                     Ok(())

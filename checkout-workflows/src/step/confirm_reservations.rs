@@ -32,9 +32,11 @@ impl Step for RecordSoftFailures {
     async fn run(&self, _cx: &StepContext, (order, confirmed): Self::Input) -> Result<(), StepError> {
         match confirmed {
             Soft::Done(()) => Ok(()),
-            Soft::Failed(error) => {
-                self.shop.record_reservation_errors(&order.order_id, vec![error]).await.map_err(ShopError::into_step_error)
-            }
+            Soft::Failed(error) => self
+                .shop
+                .record_reservation_errors(&order.order_id, vec![error])
+                .await
+                .map_err(ShopError::into_step_error),
         }
     }
 }
