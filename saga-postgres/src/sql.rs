@@ -98,3 +98,22 @@ macro_rules! letter_columns {
     };
 }
 use letter_columns;
+
+#[cfg(test)]
+mod tests {
+    use saga_testkit::postgres::Cluster;
+    use sqlx::{Connection as _, Executor as _, PgConnection, SqlSafeStr as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_statement_prepares() {
+        let database = Cluster::shared().await.unwrap().database().await.unwrap();
+        crate::PostgresJournal::connect(database.url()).await.unwrap();
+        let mut connection = PgConnection::connect(database.url()).await.unwrap();
+        for (name, sql) in Statements::render(&SchemaName::parse("saga").unwrap()).all() {
+            let prepared = connection.prepare(AssertSqlSafe(sql.to_owned()).into_sql_str()).await;
+            assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+        }
+    }
+}

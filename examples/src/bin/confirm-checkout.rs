@@ -129,13 +129,9 @@ async fn gateway(ledger: PathBuf, fault_rate: f64, seed: u64) -> Result<ExitCode
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("http://{}", listener.local_addr()?);
     // It ends with its parent, whose end closes standard input.
-    let gone = async {
-        use tokio::io::AsyncReadExt as _;
-        tokio::io::stdin().read(&mut [0_u8; 1]).await.ok();
-    };
     tokio::select! {
         served = serve(listener, ledger, Faults::new(fault_rate, seed)) => served?,
-        () = gone => {}
+        () = worker::wait_for_parent() => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -78,9 +78,16 @@ impl Places {
 pub async fn run(places: &Places, name: &str) -> Result<(), JobError> {
     let (engine, _) = places.engine().await?;
     let engine = engine.worker_name(name).open().await?;
-    let mut nothing = [0_u8; 1];
-    // Whatever comes, or the end: time to go.
-    tokio::io::stdin().read(&mut nothing).await.ok();
+    wait_for_parent().await;
     engine.shutdown(Duration::from_secs(5)).await;
     Ok(())
+}
+
+/// Returns when standard input ends (or anything comes): time to go.
+pub async fn wait_for_parent() {
+    let mut byte = [0_u8; 1];
+    match tokio::io::stdin().read(&mut byte).await {
+        // Three ways to the same end.
+        Ok(0 | 1..) | Err(_) => {}
+    }
 }

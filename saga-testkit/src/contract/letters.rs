@@ -89,7 +89,8 @@ pub async fn j11_the_first_outline_stays(fixture: &impl Fixture) {
         after: Vec::new(),
     };
     let first = Outline { steps: vec![step], ..outline("order", 1) };
-    assert_eq!(journal.register(std::slice::from_ref(&first)).await.unwrap(), [first.clone()]);
+    let only = std::slice::from_ref(&first);
+    assert_eq!(journal.register(only).await.unwrap(), only);
     let other = fixture.reopen(&journal).await;
     let asked = [outline("order", 2), outline("order", 1), outline("refund", 1)];
     let stored = other.register(&asked).await.unwrap();

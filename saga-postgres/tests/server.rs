@@ -1,0 +1,334 @@
+//! What is special about a server: connections, locks, migrations, outages.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use saga_core::journal::{After, Appended, Journal as _, JournalError, NewSaga, StartReceipt, Turn};
+use saga_core::{Definition, Digest, Engine, SagaId, SagaOutcome, step_fn};
+use saga_postgres::{PostgresBuilder, PostgresJournal, StartInError, start_in};
+use saga_testkit::faults::polled;
+use saga_testkit::postgres::{Cluster, TestDatabase};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _};
+
+const LONG: Duration = Duration::from_secs(600);
+
+async fn database() -> TestDatabase {
+    Cluster::shared().await.unwrap().database().await.unwrap()
+}
+
+fn new_saga(key: &str) -> NewSaga {
+    NewSaga {
+        id: SagaId::new(),
+        definition: "order".to_owned(),
+        version: 1,
+        key: key.to_owned(),
+        input: Digest::of_text("input"),
+        body: "[]".to_owned(),
+        nonce: 1,
+    }
+}
+
+fn turn(saga: &NewSaga, seq: u32) -> Turn {
+    Turn { saga: saga.id, seq, nonce: 7, body: "[]".to_owned(), after: After::Keep, letters: Vec::new() }
+}
+
+fn echo() -> Definition<i64, i64> {
+    Definition::build("echo", 1, |saga, input| {
+        let step = saga.query("step", step_fn(async |_, n: i64| Ok(n)), input);
+        saga.returns(step)
+    })
+    .unwrap()
+}
+
+#[tokio::test]
+async fn eight_processes_may_migrate_at_once() {
+    let database = database().await;
+    let opened: Vec<_> = (0..8)
+        .map(|_| {
+            let url = database.url().to_owned();
+            tokio::spawn(async move { PostgresJournal::connect(&url).await.map(drop) })
+        })
+        .collect();
+    for journal in opened {
+        journal.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_newer_schema_and_a_missing_one_are_refused() {
+    let database = database().await;
+    let builder = || PostgresBuilder::from_url(database.url()).unwrap();
+    let missing = builder().migrate(false).open().await.unwrap_err();
+    assert!(missing.to_string().contains("run the migrations"), "{missing}");
+    builder().open().await.unwrap();
+    builder().migrate(false).open().await.unwrap();
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    connection.execute("INSERT INTO saga.schema_version (version, name) VALUES (999, 'future')").await.unwrap();
+    let newer = builder().open().await.unwrap_err();
+    assert!(matches!(newer, JournalError::NewerSchema { found: 999, .. }), "{newer}");
+}
+
+#[tokio::test]
+async fn the_migration_sql_sets_up_an_empty_database() {
+    let database = database().await;
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    let sql = PostgresJournal::migration_sql("other").unwrap();
+    connection.execute(AssertSqlSafe(sql)).await.unwrap();
+    let builder = PostgresBuilder::from_url(database.url()).unwrap().schema("other").migrate(false);
+    let journal = builder.open().await.unwrap();
+    journal.start(None, &[new_saga("k")]).await.unwrap();
+    // A journal in another schema knows nothing of it.
+    let saga = PostgresJournal::connect(database.url()).await.unwrap();
+    assert!(saga.find("order", "k").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_server_that_may_lose_what_it_acknowledged_is_refused() {
+    let database = database().await;
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    let alter = format!("ALTER DATABASE {} SET synchronous_commit = off", database.name());
+    connection.execute(AssertSqlSafe(alter)).await.unwrap();
+    let refused = PostgresJournal::connect(database.url()).await.unwrap_err();
+    assert!(refused.to_string().contains("synchronous_commit is off"), "{refused}");
+    let builder = PostgresBuilder::from_url(database.url()).unwrap();
+    builder.allow_unsafe_durability().open().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_url_is_named_without_its_password() {
+    for url in ["postgres://u:s3cret@127.0.0.1:1/x", "mysql://u:s3cret@h/x"] {
+        let error = PostgresJournal::connect(url).await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fencing_waits_for_an_append_that_is_under_way() {
+    let database = database().await;
+    let journal = Arc::new(PostgresJournal::connect(database.url()).await.unwrap());
+    let (lease, _) = journal.open_lease("slow", Duration::from_millis(50)).await.unwrap();
+    let saga = new_saga("k");
+    journal.start(Some(lease), std::slice::from_ref(&saga)).await.unwrap();
+    // An append that has checked the fence, and has not committed.
+    let mut slow = PgConnection::connect(database.url()).await.unwrap();
+    let mut tx = slow.begin().await.unwrap();
+    sqlx::query("SELECT saga.hold_lease($1)").bind(lease.epoch.0).execute(&mut *tx).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let fencing = tokio::spawn({
+        let journal = journal.clone();
+        async move { journal.fence_lapsed().await }
+    });
+    // It is waiting for the lock that the append holds.
+    let mut probe = PgConnection::connect(database.url()).await.unwrap();
+    let waiting =
+        "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    while probe.fetch_one(waiting).await.unwrap().get::<i64, _>("n") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!fencing.is_finished());
+    let insert = "INSERT INTO saga.turn (saga_id, seq, epoch, nonce, at, body) VALUES ($1, 1, $2, 7, now(), '[]')";
+    sqlx::query(insert).bind(saga.id.as_uuid()).bind(lease.epoch.0).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(fencing.await.unwrap().unwrap(), [lease.epoch]);
+    let history = journal.load(&[saga.id]).await.unwrap().remove(0);
+    assert_eq!(history.turns.len(), 2, "the takeover reads what went in before it");
+    assert!(journal.append(lease, &[turn(&saga, 2)]).await.unwrap_err().is_fenced());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_call_leaves_no_transaction_open() {
+    let database = database().await;
+    for pooling in [false, true] {
+        let builder = PostgresBuilder::from_url(database.url()).unwrap().transaction_pooling(pooling).listen(false);
+        let journal = builder.open().await.unwrap();
+        let (lease, _) = journal.open_lease("worker", LONG).await.unwrap();
+        let saga = new_saga(&format!("k{pooling}"));
+        journal.start(Some(lease), std::slice::from_ref(&saga)).await.unwrap();
+        let mut probe = PgConnection::connect(database.url()).await.unwrap();
+        let open = "SELECT count(*) AS n FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' \
+                    AND datname = current_database()";
+        let mut polls = 0;
+        let mut seq = 1;
+        loop {
+            let next = [turn(&saga, seq)];
+            let done = polled(journal.append(lease, &next), polls).await;
+            // Whatever became of the first try, the second one settles it.
+            let answers = journal.append(lease, &next).await.unwrap();
+            assert!(matches!(answers[..], [Appended::Written | Appended::Repeated]), "{answers:?}");
+            seq += 1;
+            let mut tries = 0;
+            while probe.fetch_one(open).await.unwrap().get::<i64, _>("n") > 0 {
+                tries += 1;
+                assert!(tries < 1000, "a transaction stays open after {polls} polls");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            if done.is_some() {
+                break;
+            }
+            polls += 1;
+        }
+        assert!(polls > 0, "at least one call was cancelled midway");
+        assert_eq!(journal.load(&[saga.id]).await.unwrap()[0].turns.len() as u32, seq);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_in_mid_run_loses_nothing_and_ends_by_itself() {
+    let cluster = Cluster::start_private().await.unwrap();
+    let database = cluster.database().await.unwrap();
+    let definition = Definition::build("slow", 1, |saga, input| {
+        let mut last = saga.query("s0", step_fn(async |_, n: i64| Ok(n)), input);
+        for nth in 1..20 {
+            let step = step_fn(async |_, n: i64| {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                Ok(n + 1)
+            });
+            last = saga.query(&format!("s{nth}"), step, last);
+        }
+        saga.returns(last)
+    })
+    .unwrap();
+    let journal = PostgresJournal::connect(database.url()).await.unwrap();
+    let engine = Engine::builder(journal).register(&definition).lease_ttl(Duration::from_secs(1)).open().await.unwrap();
+    let mut sagas = Vec::new();
+    for nth in 0..50 {
+        sagas.push(engine.start(&definition, &format!("k{nth}"), nth).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    cluster.stop_immediately().unwrap();
+    // Longer than the lease, so that it lapses while nobody can renew it.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    cluster.start_again().await.unwrap();
+    for (nth, saga) in sagas.iter().enumerate() {
+        let outcome = loop {
+            match saga.outcome().await {
+                Ok(outcome) => break outcome,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        assert_eq!(outcome, SagaOutcome::Completed(nth as i64 + 19));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_at_the_start_is_an_error_that_can_be_repeated() {
+    let cluster = Cluster::start_private().await.unwrap();
+    let database = cluster.database().await.unwrap();
+    let journal = PostgresJournal::connect(database.url()).await.unwrap();
+    let definition = echo();
+    let engine =
+        Engine::builder(journal).register(&definition).start_timeout(Duration::from_millis(300)).open().await.unwrap();
+    cluster.stop_immediately().unwrap();
+    let error = PostgresJournal::connect(database.url()).await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    let error = engine.start(&definition, "k", 1).await.unwrap_err();
+    assert!(matches!(error, saga_core::engine::StartError::Unavailable { .. }), "{error}");
+    cluster.start_again().await.unwrap();
+    let saga = loop {
+        match engine.start(&definition, "k", 1).await {
+            Ok(saga) => break saga,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    assert_eq!(saga.outcome().await.unwrap(), SagaOutcome::Completed(1));
+}
+
+#[tokio::test]
+async fn a_saga_started_in_a_transaction_exists_if_and_only_if_it_commits() {
+    let database = database().await;
+    let pool = PgPool::connect(database.url()).await.unwrap();
+    let journal = PostgresJournal::from_pool(&pool).await.unwrap();
+    let definition = echo();
+    let mut tx = pool.begin().await.unwrap();
+    start_in(&journal, &mut tx, &definition, "rolled-back", &1).await.unwrap();
+    tx.rollback().await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    let id = start_in(&journal, &mut tx, &definition, "committed", &2).await.unwrap();
+    assert!(journal.find("echo", "committed").await.unwrap().is_none(), "not yet");
+    tx.commit().await.unwrap();
+    assert!(journal.find("echo", "rolled-back").await.unwrap().is_none());
+    let mut tx = pool.begin().await.unwrap();
+    assert_eq!(start_in(&journal, &mut tx, &definition, "committed", &2).await.unwrap(), id);
+    let conflict = start_in(&journal, &mut tx, &definition, "committed", &3).await;
+    assert!(matches!(conflict, Err(StartInError::Start { .. })));
+    drop(tx);
+    let engine = Engine::builder(journal).register(&definition).open().await.unwrap();
+    assert_eq!(engine.handle(&definition, id).outcome().await.unwrap(), SagaOutcome::Completed(2));
+}
+
+#[tokio::test]
+async fn a_client_in_another_process_wakes_the_worker() {
+    let database = database().await;
+    let definition = echo();
+    let open = || async { PostgresJournal::connect(database.url()).await.unwrap() };
+    // It polls once an hour: what it finds, it was told of.
+    let worker = Engine::builder(open().await).register(&definition).poll_interval(Duration::from_secs(3600));
+    let _worker = worker.open().await.unwrap();
+    let client = Engine::builder(open().await).register(&definition).client_only().open().await.unwrap();
+    let saga = client.start(&definition, "k", 1).await.unwrap();
+    assert_eq!(saga.outcome().await.unwrap(), SagaOutcome::Completed(1));
+}
+
+#[tokio::test]
+async fn the_hot_path_reads_no_table_from_end_to_end() {
+    let database = database().await;
+    let journal = PostgresJournal::connect(database.url()).await.unwrap();
+    let mut probe = PgConnection::connect(database.url()).await.unwrap();
+    // Making an index reads its table once: what counts is what comes after.
+    let before = scans(&mut probe, 0).await;
+    let definition = echo();
+    let engine = Engine::builder(journal).register(&definition).open().await.unwrap();
+    for nth in 0..30 {
+        let saga = engine.start(&definition, &format!("k{nth}"), nth).await.unwrap();
+        saga.outcome().await.unwrap();
+    }
+    engine.shutdown(Duration::from_secs(1)).await;
+    drop(engine);
+    assert_eq!(scans(&mut probe, 60).await, before);
+}
+
+/// How often each large table was read from end to end, once so many turns have been counted: backends
+/// report what they have done with a delay.
+async fn scans(probe: &mut PgConnection, turns: i64) -> Vec<(String, i64)> {
+    let counts = "SELECT relname::text, seq_scan, n_tup_ins FROM pg_stat_user_tables \
+                  WHERE schemaname = 'saga' AND relname IN ('turn', 'live') ORDER BY relname";
+    let mut last = Vec::new();
+    for _ in 0..500 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let rows = probe.fetch_all(counts).await.unwrap();
+        let now: Vec<(String, i64)> = rows.iter().map(|row| (row.get("relname"), row.get("seq_scan"))).collect();
+        let counted = |row: &sqlx::postgres::PgRow| {
+            row.get::<&str, _>("relname") == "turn" && row.get::<i64, _>("n_tup_ins") >= turns
+        };
+        if rows.iter().any(counted) && now == last {
+            return now;
+        }
+        last = now;
+    }
+    panic!("the server never counted {turns} turns");
+}
+
+#[tokio::test]
+async fn a_start_whose_backend_was_terminated_is_settled_by_sending_it_again() {
+    let database = database().await;
+    let journal = PostgresJournal::connect(database.url()).await.unwrap();
+    let mut probe = PgConnection::connect(database.url()).await.unwrap();
+    for nth in 0..20 {
+        let saga = new_saga(&format!("k{nth}"));
+        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let (_, started) = tokio::join!(probe.fetch_all(kill), journal.start(None, std::slice::from_ref(&saga)));
+        let receipts = match started {
+            Ok(receipts) => receipts,
+            Err(error) => {
+                assert!(error.is_unavailable(), "{error}");
+                journal.start(None, std::slice::from_ref(&saga)).await.unwrap()
+            }
+        };
+        assert_eq!(receipts, [StartReceipt::Created]);
+        assert_eq!(journal.load(&[saga.id]).await.unwrap()[0].turns.len(), 1);
+    }
+}
