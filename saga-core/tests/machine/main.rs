@@ -1,0 +1,9 @@
+//! The pure parts: the transition table, the grammar of definitions, and the machine driven through
+//! random sagas.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod grammar;
+mod property;
+mod table;
+mod tidy;
