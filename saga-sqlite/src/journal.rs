@@ -56,8 +56,6 @@ impl SqliteJournal {
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
         let journal = Self { writer: Slot::new(options.clone()), reader: Slot::new(options), work };
-        // Under the write lock from the start: a file that cannot be written is found out now, and not
-        // with the first saga.
         let mut write = journal.writer.write(DOING).await?;
         let migrated = migrate::migrate(write.get()).await;
         write.end(migrated).await?;

@@ -32,7 +32,9 @@ pub(crate) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Jou
                 .map_err(&failed)?;
         }
     }
-    Ok(())
+    // No lease has this epoch. The write is for its refusal: a file that cannot be written is found out
+    // now, and not with the first saga.
+    connection.execute("DELETE FROM saga_lease WHERE epoch = 0").await.map(drop).map_err(failed)
 }
 
 /// The version that is there.

@@ -3,3 +3,4 @@
 pub mod contract;
 pub mod faults;
 pub mod postgres;
+pub mod zombie;

@@ -6,6 +6,8 @@ mod alerts;
 mod attempts;
 mod bad_input;
 mod dead_letters;
+mod journal_faults;
+mod observed;
 mod stopping;
 mod support;
 mod takeover;

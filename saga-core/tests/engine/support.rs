@@ -51,7 +51,11 @@ impl World {
 }
 
 pub(crate) fn engine(journal: &MemoryJournal) -> EngineBuilder {
-    Engine::builder(journal.clone()).lease_ttl(Duration::from_secs(3)).poll_interval(Duration::from_millis(100))
+    engine_on(journal.clone())
+}
+
+pub(crate) fn engine_on(journal: impl saga_core::journal::Journal) -> EngineBuilder {
+    Engine::builder(journal).lease_ttl(Duration::from_secs(3)).poll_interval(Duration::from_millis(100))
 }
 
 /// Three attempts, 10 ms apart.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use saga_core::definition::{Policy, StepPlan};
-use saga_core::{BuildError, Definition, InputHandle, Kind, Outcome, Plan, RetryPolicy, SagaBuilder, StepHandle, step_fn};
+use saga_core::{
+    BuildError, Definition, InputHandle, Kind, Outcome, Plan, RetryPolicy, SagaBuilder, StepHandle, step_fn,
+};
 
 type Number<'id, K> = StepHandle<'id, i64, K>;
 

@@ -6,12 +6,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use saga_core::definition::{Policy, StepPlan};
-use saga_core::machine::{
-    Attempt, Direction, Moment, Next, Phase, ProbeAnswer, Record, Report, Resolution, SagaState,
-};
-use saga_core::{
-    Class, Digest, Effect, Fault, Kind, Limits, Op, Payload, Plan, RetryPolicy, StepName, Timestamp,
-};
+use saga_core::machine::{Attempt, Direction, Moment, Next, Phase, ProbeAnswer, Record, Report, Resolution, SagaState};
+use saga_core::{Class, Digest, Effect, Fault, Kind, Limits, Op, Payload, Plan, RetryPolicy, StepName, Timestamp};
 
 /// How many sagas are driven; each from its own seed.
 const SEEDS: u64 = 20_000;
@@ -32,9 +28,21 @@ fn no_saga_breaks_a_promise_whatever_happens_to_it() {
     }
     if only.is_none() {
         for what in [
-            "completed", "rolled back", "crash", "crash before an append", "probe applied", "probe not applied",
-            "probe unknown", "unknown step compensated", "compensation retried", "human called", "supplied", "skipped",
-            "soft failure", "poison", "pivot disproved",
+            "completed",
+            "rolled back",
+            "crash",
+            "crash before an append",
+            "probe applied",
+            "probe not applied",
+            "probe unknown",
+            "unknown step compensated",
+            "compensation retried",
+            "human called",
+            "supplied",
+            "skipped",
+            "soft failure",
+            "poison",
+            "pivot disproved",
         ] {
             assert!(seen.get(what).copied().unwrap_or(0) > 20, "{what} was hardly ever seen: {seen:?}");
         }
@@ -211,7 +219,7 @@ impl Run {
                 assert_ne!(self.state.direction(), Direction::Backward, "a step began on the way back");
                 assert!(self.plan.steps()[step].after.iter().all(|&before| gone_by(before)), "too early");
             }
-            Op::Probe => assert_eq!(phase(step) == Phase::Unknown || phase(step) == Phase::ProbeWaiting, true),
+            Op::Probe => assert!(matches!(phase(step), Phase::Unknown | Phase::ProbeWaiting)),
             Op::Compensate => {
                 assert_eq!(self.state.direction(), Direction::Backward);
                 assert!(self.owed.contains(&step), "compensates what never began");
@@ -467,7 +475,7 @@ fn random_step(rng: &mut Rng, index: usize, kind: Kind, after: Vec<usize>) -> St
     let run = policy();
     let compensate = match kind {
         Kind::Compensatable => Some(policy()),
-        Kind::BestEffort if index % 2 == 0 => Some(policy()),
+        Kind::BestEffort if index.is_multiple_of(2) => Some(policy()),
         Kind::Query | Kind::Pivot | Kind::Retryable | Kind::BestEffort => None,
     };
     StepPlan { name: format!("s{index}").as_str().into(), kind, after, reads: Vec::new(), run, compensate }

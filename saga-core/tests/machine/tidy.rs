@@ -23,8 +23,20 @@ fn the_machine_has_no_clock_no_dice_and_no_io() {
     pure.push(root.join("src/retry.rs"));
     for path in pure {
         let text = std::fs::read_to_string(&path).unwrap();
-        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-        for impure in ["tokio", "async ", "await", "SystemTime", "Instant", "fastrand", "rand::", "HashMap", "std::fs", "std::net"] {
+        let code: String =
+            text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        for impure in [
+            "tokio",
+            "async ",
+            "await",
+            "SystemTime",
+            "Instant",
+            "fastrand",
+            "rand::",
+            "HashMap",
+            "std::fs",
+            "std::net",
+        ] {
             assert!(!code.contains(impure), "{} mentions {impure}", path.display());
         }
     }
@@ -33,7 +45,16 @@ fn the_machine_has_no_clock_no_dice_and_no_io() {
 #[test]
 fn no_source_file_is_longer_than_six_hundred_lines() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    for member in ["saga-core", "saga-postgres", "saga-sqlite", "saga-testkit", "checkout-workflows", "examples", "benches", "xtask"] {
+    for member in [
+        "saga-core",
+        "saga-postgres",
+        "saga-sqlite",
+        "saga-testkit",
+        "checkout-workflows",
+        "examples",
+        "benches",
+        "xtask",
+    ] {
         for path in sources(&workspace.join(member).join("src")) {
             let lines = std::fs::read_to_string(&path).unwrap().lines().count();
             assert!(lines <= 600, "{} has {lines} lines: is it one concept?", path.display());

@@ -1,0 +1,212 @@
+//! What is special about a file: other processes, crashes, permissions, the host's own transactions.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use saga_core::journal::{After, Appended, Journal as _, JournalError, NewSaga, StartReceipt, Turn};
+use saga_core::{Definition, Digest, Engine, SagaId, SagaOutcome, step_fn};
+use saga_sqlite::{SqliteJournal, start_in};
+use saga_testkit::faults::polled;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use sqlx::{Connection as _, Executor as _};
+
+const LONG: Duration = Duration::from_secs(600);
+
+fn new_saga(key: &str) -> NewSaga {
+    NewSaga {
+        id: SagaId::new(),
+        definition: "order".to_owned(),
+        version: 1,
+        key: key.to_owned(),
+        input: Digest::of_text("input"),
+        body: "[]".to_owned(),
+        nonce: 1,
+    }
+}
+
+fn turn(saga: &NewSaga, seq: u32) -> Turn {
+    Turn { saga: saga.id, seq, nonce: 7, body: "[]".to_owned(), after: After::Keep, letters: Vec::new() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_at_once_may_open_a_new_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let opened: Vec<_> = (0..8)
+        .map(|_| {
+            let path = dir.path().join("new.db");
+            tokio::spawn(async move { SqliteJournal::open(path).await.map(drop) })
+        })
+        .collect();
+    for journal in opened {
+        journal.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("newer.db");
+    drop(SqliteJournal::open(&path).await.unwrap());
+    let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    connection.execute("INSERT INTO saga_schema_version (version) VALUES (999)").await.unwrap();
+    let error = SqliteJournal::open(&path).await.unwrap_err();
+    assert!(matches!(error, JournalError::NewerSchema { found: 999, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_refused_with_advice() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("read-only.db");
+    drop(SqliteJournal::open(&path).await.unwrap());
+    let read_only = SqliteConnectOptions::new().filename(&path).read_only(true);
+    let error = SqliteJournal::from_options(read_only).await.unwrap_err();
+    assert!(error.to_string().contains("make both writable"), "{error}");
+    let missing = SqliteJournal::open(dir.path().join("no/such/folder.db")).await.unwrap_err();
+    assert!(missing.to_string().contains("its folder exists"), "{missing}");
+    let text = dir.path().join("text.db");
+    std::fs::write(&text, "this is not a database, and long enough to be sure of it".repeat(20)).unwrap();
+    let error = SqliteJournal::open(&text).await.unwrap_err();
+    assert!(error.to_string().contains("not a SQLite database"), "{error}");
+    assert!(std::fs::read_to_string(&text).unwrap().starts_with("this is not"), "it was left alone");
+}
+
+#[tokio::test]
+async fn a_cancelled_call_leaves_the_journal_usable() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = SqliteJournal::open(dir.path().join("cancel.db")).await.unwrap();
+    let (lease, _) = journal.open_lease("worker", LONG).await.unwrap();
+    let saga = new_saga("k");
+    journal.start(Some(lease), std::slice::from_ref(&saga)).await.unwrap();
+    let (mut polls, mut seq) = (0, 1);
+    loop {
+        let next = [turn(&saga, seq)];
+        let done = polled(journal.append(lease, &next), polls).await;
+        let answers = journal.append(lease, &next).await.unwrap();
+        assert!(matches!(answers[..], [Appended::Written | Appended::Repeated]), "{answers:?}");
+        seq += 1;
+        if done.is_some() {
+            break;
+        }
+        polls += 1;
+    }
+    assert!(polls > 3, "the call was cancelled at each of its awaits");
+    assert_eq!(journal.load(&[saga.id]).await.unwrap()[0].turns.len() as u32, seq);
+}
+
+/// Not a test of its own: the process that the tests below start. It appends turns and says so, until
+/// it is killed or has appended `APPENDER_TURNS`.
+#[tokio::test]
+async fn appender_process() {
+    let (Ok(path), Ok(key)) = (std::env::var("APPENDER_FILE"), std::env::var("APPENDER_KEY")) else { return };
+    let turns: u32 = std::env::var("APPENDER_TURNS").unwrap().parse().unwrap();
+    let journal = SqliteJournal::open(path).await.unwrap();
+    let (lease, _) = journal.open_lease("appender", LONG).await.unwrap();
+    let saga = new_saga(&key);
+    journal.start(Some(lease), std::slice::from_ref(&saga)).await.unwrap();
+    for seq in 1..=turns {
+        assert_eq!(journal.append(lease, &[turn(&saga, seq)]).await.unwrap(), [Appended::Written]);
+        // Through the test harness's capture, to the parent.
+        std::io::Write::write_all(&mut std::io::stderr(), format!("appended {seq}\n").as_bytes()).unwrap();
+    }
+}
+
+fn appender(path: &Path, key: &str, turns: u32) -> std::process::Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["appender_process", "--exact", "--nocapture"])
+        .env("APPENDER_FILE", path)
+        .env("APPENDER_KEY", key)
+        .env("APPENDER_TURNS", turns.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn two_processes_write_to_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shared.db");
+    let journal = SqliteJournal::open(&path).await.unwrap();
+    let mut children = [appender(&path, "a", 60), appender(&path, "b", 60)];
+    for child in &mut children {
+        // Read to the end, so that the pipe never fills.
+        let stderr = child.stderr.take().unwrap();
+        assert_eq!(
+            BufReader::new(stderr).lines().map_while(Result::ok).filter(|line| line.starts_with("appended")).count(),
+            60
+        );
+        assert!(child.wait().unwrap().success());
+    }
+    for key in ["a", "b"] {
+        let found = journal.find("order", key).await.unwrap().unwrap();
+        assert_eq!(journal.load(&[found.header.id]).await.unwrap()[0].turns.len(), 61);
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_process_had_been_told_is_written_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..5 {
+        let path = dir.path().join(format!("{round}.db"));
+        let mut child = appender(&path, "k", 100_000);
+        let mut acknowledged = 0;
+        for line in BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok) {
+            if let Some(seq) = line.strip_prefix("appended ") {
+                acknowledged = seq.parse().unwrap();
+            }
+            if acknowledged == 10 + round * 7 {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let journal = SqliteJournal::open(&path).await.unwrap();
+        let found = journal.find("order", "k").await.unwrap().unwrap();
+        let turns = journal.load(&[found.header.id]).await.unwrap()[0].turns.len();
+        assert!(turns > acknowledged, "{acknowledged} were acknowledged, {turns} turns are there");
+    }
+}
+
+#[tokio::test]
+async fn a_saga_started_in_a_transaction_exists_if_and_only_if_it_commits() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("host.db");
+    let journal = SqliteJournal::open(&path).await.unwrap();
+    let pool = SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    pool.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY)").await.unwrap();
+    let definition = Definition::build("echo", 1, |saga, input| {
+        let step = saga.query("step", step_fn(async |_, n: i64| Ok(n)), input);
+        saga.returns(step)
+    })
+    .unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    start_in(&mut tx, &definition, "rolled-back", &1).await.unwrap();
+    tx.rollback().await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    tx.execute("INSERT INTO orders VALUES (1)").await.unwrap();
+    let id = start_in(&mut tx, &definition, "committed", &2).await.unwrap();
+    assert!(journal.find("echo", "committed").await.unwrap().is_none(), "not yet");
+    tx.commit().await.unwrap();
+    assert!(journal.find("echo", "rolled-back").await.unwrap().is_none());
+    let mut tx = pool.begin().await.unwrap();
+    assert_eq!(start_in(&mut tx, &definition, "committed", &2).await.unwrap(), id);
+    assert!(start_in(&mut tx, &definition, "committed", &3).await.is_err());
+    tx.rollback().await.unwrap();
+    let engine = Engine::builder(journal).register(&definition).open().await.unwrap();
+    assert_eq!(engine.handle(&definition, id).outcome().await.unwrap(), SagaOutcome::Completed(2));
+}
+
+#[tokio::test]
+async fn a_start_that_is_sent_again_is_one_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = SqliteJournal::open(dir.path().join("again.db")).await.unwrap();
+    let saga = new_saga("k");
+    for _ in 0..2 {
+        let receipts = journal.start(None, std::slice::from_ref(&saga)).await.unwrap();
+        assert_eq!(receipts, [StartReceipt::Created]);
+    }
+}
