@@ -250,6 +250,22 @@ async fn cash_on_delivery_and_zero_totals_skip_the_gateway() {
 }
 
 #[tokio::test]
+async fn a_reservation_that_cannot_be_confirmed_is_recorded_and_the_order_stands() {
+    let bench = Bench::new().await;
+    bench.checkout("s", |_| ()).await;
+    let broken = "CREATE TRIGGER warehouse_down BEFORE UPDATE OF status ON reservations \
+                  WHEN NEW.status = 'confirmed' BEGIN SELECT RAISE(ABORT, 'the warehouse is down'); END";
+    sqlx::query(broken).execute(bench.shop.pool()).await.unwrap();
+    let engine = bench.engine().open().await.unwrap();
+    let saga = bench.confirm(&engine, "s").await;
+    let SagaOutcome::Completed(confirmation) = saga.outcome().await.unwrap() else { panic!("not completed") };
+    assert_eq!(bench.order("s").await, Some((OrderStatus::Confirmed, "captured".to_owned())));
+    let metadata = bench.shop.order_metadata(&confirmation.order_id).await.unwrap();
+    assert!(metadata.contains("reservation_confirmation_errors"), "{metadata}");
+    assert!(metadata.contains("the warehouse is down"), "{metadata}");
+}
+
+#[tokio::test]
 async fn a_second_session_on_an_ordered_cart_is_told_of_the_order() {
     let bench = Bench::new().await;
     bench.checkout("s", |_| ()).await;

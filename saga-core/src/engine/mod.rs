@@ -25,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 pub use alert::Alert;
 pub use builder::EngineBuilder;
@@ -44,6 +45,10 @@ use crate::id::SagaId;
 use crate::journal::{DeadLetter, Journal, JournalError, NewSaga, SagaSummary};
 use crate::limits::Limits;
 use crate::time::Timestamp;
+
+/// How long a worker that has been shut down, and whose grace is over, goes on trying to hand back what
+/// it holds.
+const CLOSING_MAX: Duration = Duration::from_secs(5);
 
 /// Starts sagas, runs them, and answers for them. Cheap to clone.
 ///
@@ -185,7 +190,11 @@ impl Engine {
             inner.aborting.cancel();
         }
         inner.loops.close();
-        inner.loops.wait().await;
+        // A journal that does not answer must not keep the process from ending: what could not be handed
+        // back then waits until the lease lapses.
+        if tokio::time::timeout(CLOSING_MAX, inner.loops.wait()).await.is_err() {
+            warn!("the journal does not answer; closing without handing everything back");
+        }
         inner.alive.cancel();
     }
 }

@@ -116,6 +116,16 @@ async fn work(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) {
     let mut fence_at = Instant::now();
     let mut outages = 0;
     while !inner.draining.is_cancelled() {
+        if !incarnation.is_live() {
+            tokio::select! {
+                () = inner.draining.cancelled() => continue,
+                // Once it is lost, the caller begins again.
+                live = incarnation.live() => if !live { return std::future::pending().await },
+            }
+            // The journal was out of reach, perhaps for the others as well: leave them time to renew
+            // their leases before any is called lapsed.
+            fence_at = Instant::now() + inner.options.lease_ttl;
+        }
         if Instant::now() >= fence_at {
             fence(inner).await;
             fence_at = Instant::now() + inner.options.lease_ttl / 3;

@@ -48,8 +48,10 @@ impl SagaState {
     /// Says what comes next at the time `now`.
     #[must_use]
     pub fn next(&self, plan: &Plan, now: Timestamp) -> Next {
+        if self.is_set_aside() {
+            return Next::Wait { attempts: Vec::new(), wake_at: None };
+        }
         let decision = match self.direction() {
-            _ if self.is_set_aside() => return Next::Wait { attempts: Vec::new(), wake_at: None },
             Direction::Completed | Direction::RolledBack => return Next::Ended,
             Direction::Forward | Direction::Committed => self.next_forward(plan, now),
             Direction::Backward => self.next_backward(plan, now),
@@ -65,8 +67,7 @@ impl SagaState {
         }
         let ready = |(index, step): &(usize, &StepState)| match step.phase() {
             Phase::Pending => plan.steps()[*index].after.iter().all(|&before| self.went_by(before)),
-            Phase::Waiting => step.due().is_some_and(|due| due <= now),
-            _ => false,
+            phase => phase == Phase::Waiting && is_due(step, now),
         };
         if let Some((step, _)) = steps().find(ready) {
             return Some(Next::Begin { step, op: Op::Run });
@@ -84,11 +85,10 @@ impl SagaState {
 
     /// What a step that was given up leads to.
     fn after_failure(&self, plan: &Plan, index: usize, step: &StepState) -> Option<Next> {
-        let unknown = match step.phase() {
-            Phase::NotApplied => false,
-            Phase::Unknown => true,
-            _ => return None,
-        };
+        let unknown = step.phase() == Phase::Unknown;
+        if !unknown && step.phase() != Phase::NotApplied {
+            return None;
+        }
         let name = step.name().clone();
         let can_turn_back = self.direction() == Direction::Forward;
         Some(match plan.steps()[index].kind {
@@ -116,12 +116,9 @@ impl SagaState {
             if probe_is_due(step, now) || (step.phase() == Phase::Unknown && !step.probed()) {
                 return Some(Next::Begin { step: index, op: Op::Probe });
             }
-            let due = match step.phase() {
-                Phase::Done | Phase::Unknown | Phase::SoftFailed => !self.is_owed_after(plan, index),
-                Phase::UndoWaiting => step.due().is_some_and(|due| due <= now),
-                _ => false,
-            };
-            if due {
+            let standing = matches!(step.phase(), Phase::Done | Phase::Unknown | Phase::SoftFailed);
+            let again = step.phase() == Phase::UndoWaiting && is_due(step, now);
+            if again || standing && !self.is_owed_after(plan, index) {
                 return Some(Next::Begin { step: index, op: Op::Compensate });
             }
         }
@@ -170,8 +167,12 @@ impl SagaState {
     }
 }
 
+fn is_due(step: &StepState, now: Timestamp) -> bool {
+    step.due().is_some_and(|due| due <= now)
+}
+
 fn probe_is_due(step: &StepState, now: Timestamp) -> bool {
-    step.phase() == Phase::ProbeWaiting && step.due().is_some_and(|due| due <= now)
+    step.phase() == Phase::ProbeWaiting && is_due(step, now)
 }
 
 fn call_human(step: &StepState, op: Op, reason: AttentionReason) -> Next {

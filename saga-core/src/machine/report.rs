@@ -51,7 +51,10 @@ impl SagaState {
             Report::Probed(answer) => Record::Probed { step, answer },
             Report::Compensated => Record::Compensated { step },
             Report::Failed { fault, retry_after } => {
-                let fault = fault.cut(moment.limits.error_max_bytes);
+                let mut fault = fault.cut(moment.limits.error_max_bytes);
+                if fault.class == Class::Transient && self.turns() >= moment.limits.turns_max {
+                    fault.message.push_str(&format!("; not tried again: turns_max ({}) is reached", self.turns()));
+                }
                 let retry_at = (fault.class == Class::Transient)
                     .then(|| self.retry_at(plan, attempt, retry_after, moment))
                     .flatten();

@@ -117,3 +117,21 @@ async fn the_result_of_a_step_past_the_pivot_can_be_supplied() {
     operator.resolve(saga.id(), "ship", output, "ann", "by courier").await.unwrap();
     assert_eq!(completed(&saga).await, "parcel 7");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_history_that_grows_past_its_limit_calls_a_human_and_names_the_limit() {
+    let definition = Definition::build("long", 1, |saga, input| {
+        let paid = saga.pivot("pay", step_fn(async |_, n: i64| Ok(n)), input);
+        let ship = step_fn(async |_, _: i64| Err::<(), _>(StepError::retry("busy")));
+        let shipped =
+            saga.retryable("ship", ship, paid).retry(RetryPolicy::fixed(Duration::from_millis(1)).unbounded());
+        saga.returns(shipped)
+    })
+    .unwrap();
+    let mut limits = saga_core::Limits::default();
+    limits.turns_max = 50;
+    let engine = engine(&MemoryJournal::new()).register(&definition).limits(limits).open().await.unwrap();
+    let saga = engine.start(&definition, "k", 1).await.unwrap();
+    let letters = dead_letters(&saga).await;
+    assert_eq!(letters[0].error, "busy; not tried again: turns_max (50) is reached");
+}

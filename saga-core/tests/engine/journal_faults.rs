@@ -160,3 +160,20 @@ async fn a_worker_that_cannot_renew_its_lease_begins_nothing() {
     assert_eq!(completed(&saga).await, 1);
     assert_eq!(completed(&saga).await, 1, "the outcome can be asked for again");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_can_be_shut_down_while_its_journal_is_gone() {
+    let journal = FaultJournal::new(MemoryJournal::new());
+    let definition = story(&World::default());
+    let engine = engine_on(journal.clone()).register(&definition).open().await.unwrap();
+    let saga = engine.start(&definition, "k", 1).await.unwrap();
+    journal.outage(true);
+    assert!(engine.start(&definition, "not-taken", 1).await.is_err());
+    let began = tokio::time::Instant::now();
+    engine.shutdown(Duration::from_secs(1)).await;
+    assert!(began.elapsed() < Duration::from_secs(20));
+    journal.outage(false);
+    let next = engine_on(journal).register(&definition).open().await.unwrap();
+    let outcome = next.handle(&definition, saga.id()).outcome().await.unwrap();
+    assert!(matches!(outcome, saga_core::SagaOutcome::RolledBack(_)));
+}

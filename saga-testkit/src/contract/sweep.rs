@@ -3,7 +3,9 @@
 //! must come out the same: no turn lost, doubled or reordered.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use saga_core::definition::Outline;
 use saga_core::journal::{After, ClaimOne, End, Journal, JournalError, Lease, Turn};
 
 use super::Fixture;
@@ -11,7 +13,15 @@ use super::support::{LONG, SHORT, closes, new_saga, opens, parked, turn};
 use crate::faults::{Fault, FaultJournal, Planned};
 
 /// The calls that the story makes, and how often.
-const POINTS: [(&str, usize); 9] = [
+const POINTS: [(&str, usize); 17] = [
+    ("register", 1),
+    ("owned", 2),
+    ("find", 1),
+    ("summary", 4),
+    ("dead_letters", 1),
+    ("unalerted", 1),
+    ("mark_alerted", 1),
+    ("sweep", 1),
     ("open_lease", 2),
     ("start", 2),
     ("append", 5),
@@ -82,6 +92,8 @@ async fn sent<T>(mut call: impl AsyncFnMut() -> Result<T, JournalError>) -> T {
 /// Sagas are started, go on, are parked, claimed, need attention, end, and change their worker.
 async fn live(fixture: &impl Fixture, journal: &impl Journal) -> Story {
     let sagas = [new_saga("a"), new_saga("b"), new_saga("c"), new_saga("d")];
+    let outline = [Outline { definition: "order".to_owned(), version: 1, steps: Vec::new() }];
+    assert_eq!(sent(async || journal.register(&outline).await).await, outline);
     let (first, _) = sent(async || journal.open_lease("first", LONG).await).await;
     sent(async || journal.start(Some(first), &sagas[..2]).await).await;
     sent(async || journal.start(None, &sagas[2..]).await).await;
@@ -93,6 +105,9 @@ async fn live(fixture: &impl Fixture, journal: &impl Journal) -> Story {
     let letter = Turn { letters: vec![opens("void")], ..turn(&sagas[2], 1, attention) };
     let batch = [turn(&sagas[0], 2, After::End(End::Completed)), turn(&sagas[3], 1, parked(None)), letter];
     sent(async || journal.append(first, &batch).await).await;
+    let alerts = sent(async || journal.unalerted(10).await).await;
+    assert_eq!(alerts.len(), 1);
+    sent(async || journal.mark_alerted(&alerts).await).await;
     let decided = sent(async || journal.claim_one(first, sagas[2].id).await).await;
     assert!(matches!(decided, ClaimOne::Claimed(_)));
     let decision = Turn { letters: vec![closes("void")], ..turn(&sagas[2], 2, After::Keep) };
@@ -110,7 +125,15 @@ async fn live(fixture: &impl Fixture, journal: &impl Journal) -> Story {
     let batch = [turn(&sagas[1], 2, After::End(End::RolledBack)), turn(&sagas[2], 3, After::Keep)];
     sent(async || journal.append(second, &batch).await).await;
     sent(async || journal.close_lease(second).await).await;
-    tell(journal, &sagas).await
+    let story = tell(journal, &sagas).await;
+    // What has ended is deleted, and what has not stays.
+    fixture.pass(Duration::from_millis(5)).await;
+    sent(async || journal.sweep(Duration::ZERO, 10).await).await;
+    for (saga, ended) in sagas.iter().zip([true, true, false, false]) {
+        let left = sent(async || journal.find("order", &saga.key).await).await;
+        assert_eq!(left.is_none(), ended, "{}", saga.key);
+    }
+    story
 }
 
 /// Claims until the lease owns this many, whatever answers were lost.
