@@ -22,3 +22,8 @@ pub use limits::Limits;
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use step::{Compensation, FnCompensatable, FnStep, Outcome, Probe, Step, StepContext, step_fn};
 pub use time::Timestamp;
+
+/// The example of the project's first page compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct FirstPage;

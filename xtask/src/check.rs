@@ -1,21 +1,23 @@
 //! What can be said about the code without running it.
 
-use std::process::{Command, Stdio};
-
+use crate::deny;
+use crate::failure::Failure;
 use crate::stage::{Stages, cargo};
 
-pub(crate) fn run() -> Result<(), String> {
+pub(crate) fn run(install_tools: bool) -> Result<(), Failure> {
     let mut stages = Stages::default();
     stages.run("format", cargo().args(["fmt", "--all", "--check"]))?;
     stages.run("lints", cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     let mut doc = cargo();
     stages.run("documentation", doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
-    let deny = Command::new("cargo-deny").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if deny.is_ok_and(|status| status.success()) {
-        stages.run("dependencies", cargo().args(["deny", "check", "bans", "licenses", "sources"]))?;
-    } else {
-        println!("\n==> dependencies: not looked at; `cargo install cargo-deny --locked` and run this again");
+    if install_tools {
+        deny::install(&mut stages)?;
     }
-    stages.summary();
-    Ok(())
+    if deny::is_installed() {
+        // What needs no network; `cargo xtask deny` looks at the rest.
+        stages.run("dependencies", cargo().args(["deny", "check", "bans", "licenses", "sources"]))
+    } else {
+        stages.leave_out("dependencies", "cargo-deny is not installed; --install-tools installs it");
+        Ok(())
+    }
 }

@@ -1,10 +1,13 @@
-//! Chores of the project: `cargo xtask test`, `cargo xtask check`, `cargo xtask prepare`.
+//! Chores of the project: `cargo xtask test`, `check`, `deny`, `prepare`. One file for each.
 
 mod check;
-mod postgres;
+mod deny;
+mod failure;
+mod prepare;
 mod stage;
 mod test;
 
+use std::error::Error as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -26,7 +29,18 @@ enum Chore {
         fast: bool,
     },
     /// Looks at the code without running it: format, lints, documentation, dependencies.
-    Check,
+    Check {
+        /// Installs cargo-deny first, when it is missing.
+        #[arg(long)]
+        install_tools: bool,
+    },
+    /// Looks at the dependencies: licences, sources, bans, and known vulnerabilities and yanked versions,
+    /// for which it needs the network.
+    Deny {
+        /// Installs cargo-deny first, when it is missing.
+        #[arg(long)]
+        install_tools: bool,
+    },
     /// Makes sure that the tests find a Postgres, installing it when that can be done.
     Prepare,
 }
@@ -34,14 +48,16 @@ enum Chore {
 fn main() -> ExitCode {
     let done = match Cli::parse().chore {
         Chore::Test { fast } => test::run(fast),
-        Chore::Check => check::run(),
-        Chore::Prepare => postgres::prepare(),
+        Chore::Check { install_tools } => check::run(install_tools),
+        Chore::Deny { install_tools } => deny::run(install_tools),
+        Chore::Prepare => prepare::run(),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("xtask: {problem}");
-            ExitCode::FAILURE
-        }
+    let Err(failure) = done else { return ExitCode::SUCCESS };
+    eprintln!("\nxtask: {failure}");
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        eprintln!("  because: {error}");
+        cause = error.source();
     }
+    ExitCode::FAILURE
 }

@@ -1,31 +1,53 @@
-//! One stage of a chore: a command, its heading, its time.
+//! The stages of a chore: commands with a heading, a time, and a table of all at the end.
 
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// What has been done so far, for the summary.
+use crate::failure::Failure;
+
+/// What has been done so far. The table is printed when it goes, also after a failure.
 #[derive(Default)]
 pub(crate) struct Stages {
-    done: Vec<(String, f64)>,
+    rows: Vec<(&'static str, Ended)>,
+}
+
+enum Ended {
+    Passed(Duration),
+    Failed(Duration),
+    LeftOut(&'static str),
 }
 
 impl Stages {
-    /// Runs the command, its output streaming through. Fails with the stage's name.
-    pub(crate) fn run(&mut self, name: &str, command: &mut Command) -> Result<(), String> {
-        println!("\n==> {name}");
+    /// Runs the command, its output streaming through.
+    pub(crate) fn run(&mut self, stage: &'static str, command: &mut Command) -> Result<(), Failure> {
+        println!("\n==> {stage}");
         let began = Instant::now();
-        let status = command.status().map_err(|error| format!("{name} did not start: {error}"))?;
-        if !status.success() {
-            return Err(format!("{name} failed ({status})"));
+        let status = command.status().map_err(|source| Failure::NotStarted { stage, source })?;
+        let took = began.elapsed();
+        if status.success() {
+            self.rows.push((stage, Ended::Passed(took)));
+            return Ok(());
         }
-        self.done.push((name.to_owned(), began.elapsed().as_secs_f64()));
-        Ok(())
+        self.rows.push((stage, Ended::Failed(took)));
+        Err(Failure::Stage { stage, status })
     }
 
-    pub(crate) fn summary(&self) {
-        println!("\nAll stages passed:");
-        for (name, seconds) in &self.done {
-            println!("  {seconds:7.1} s  {name}");
+    /// Says that a stage is left out, and why.
+    pub(crate) fn leave_out(&mut self, stage: &'static str, why: &'static str) {
+        println!("\n==> {stage}: left out, {why}");
+        self.rows.push((stage, Ended::LeftOut(why)));
+    }
+}
+
+impl Drop for Stages {
+    fn drop(&mut self) {
+        println!("\n==> summary");
+        for (stage, ended) in &self.rows {
+            match ended {
+                Ended::Passed(took) => println!("  passed   {:7.1} s  {stage}", took.as_secs_f64()),
+                Ended::Failed(took) => println!("  FAILED   {:7.1} s  {stage}", took.as_secs_f64()),
+                Ended::LeftOut(why) => println!("  left out            {stage} ({why})"),
+            }
         }
     }
 }

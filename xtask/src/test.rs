@@ -1,34 +1,37 @@
 //! Everything that runs.
 
-use saga_testkit::postgres::Cluster;
+use std::process::Command;
 
-use crate::postgres;
+use saga_testkit::postgres::{Cluster, ClusterError};
+
+use crate::failure::Failure;
+use crate::prepare;
 use crate::stage::{Stages, cargo};
 
-pub(crate) fn run(fast: bool) -> Result<(), String> {
-    postgres::prepare()?;
+pub(crate) fn run(fast: bool) -> Result<(), Failure> {
+    prepare::run()?;
     let mut stages = Stages::default();
-    stages.run("tests", cargo().args(["test", "--workspace", "--lib", "--bins", "--tests"]))?;
+    // All targets but the benchmarks.
+    stages.run("tests", cargo().args(["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]))?;
     stages.run("documentation tests", cargo().args(["test", "--workspace", "--doc"]))?;
-    if !fast {
-        let job = || {
-            let mut command = cargo();
-            command.args(["run", "--release", "--quiet", "-p", "examples", "--bin", "confirm-checkout", "--"]);
-            command
-        };
-        stages.run("the main job on SQLite", &mut job())?;
-        let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("no runtime: {error}"))?;
-        let (cluster, database) = runtime
-            .block_on(async {
-                let cluster = Cluster::start().await?;
-                let database = cluster.database().await?;
-                Ok::<_, saga_testkit::postgres::ClusterError>((cluster, database))
-            })
-            .map_err(|error| format!("no Postgres: {error}"))?;
-        let on_postgres = ["--database-url", database.url(), "--workers", "3"];
-        stages.run("the main job on Postgres, three workers", job().args(on_postgres))?;
-        drop(cluster);
+    if fast {
+        stages.leave_out("the main job", "as --fast asks");
+        return Ok(());
     }
-    stages.summary();
-    Ok(())
+    stages.run("the main job on SQLite", &mut main_job())?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|source| Failure::NoRuntime { source })?;
+    // The server lives as long as the cluster is held.
+    let (_cluster, database) = runtime.block_on(async {
+        let cluster = Cluster::start().await?;
+        let database = cluster.database().await?;
+        Ok::<_, ClusterError>((cluster, database))
+    })?;
+    let on_postgres = ["--database-url", database.url(), "--workers", "3"];
+    stages.run("the main job on Postgres, three workers", main_job().args(on_postgres))
+}
+
+fn main_job() -> Command {
+    let mut command = cargo();
+    command.args(["run", "--release", "--quiet", "-p", "examples", "--bin", "confirm-checkout", "--"]);
+    command
 }

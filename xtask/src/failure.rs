@@ -1,0 +1,33 @@
+//! Why a chore ended early.
+
+use std::io;
+use std::process::ExitStatus;
+
+use saga_testkit::postgres::{ClusterError, URL_VARIABLE};
+
+/// Each names what to look at, or what to install.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("the stage \"{stage}\" failed ({status})")]
+    Stage { stage: &'static str, status: ExitStatus },
+    #[error("the stage \"{stage}\" could not be started")]
+    NotStarted { stage: &'static str, source: io::Error },
+    #[error("cargo-deny is not installed: run `cargo install cargo-deny --locked`, or this with --install-tools")]
+    NoCargoDeny,
+    #[error(
+        "the tests need PostgreSQL server binaries (initdb and postgres, 14 to 18), and there are none in \
+         /usr/lib/postgresql/*/bin or PATH. Install them (Debian, Ubuntu: apt-get install postgresql; \
+         Fedora: dnf install postgresql-server), or name a server on which tests may create databases in \
+         {URL_VARIABLE}"
+    )]
+    NoPostgres,
+    #[error("the package manager could not be told to install PostgreSQL without starting it")]
+    Unprepared { source: io::Error },
+    #[error("no async runtime")]
+    NoRuntime { source: io::Error },
+    #[error("no Postgres for the main job")]
+    NoCluster {
+        #[from]
+        source: ClusterError,
+    },
+}

@@ -1,0 +1,65 @@
+//! A Postgres for the tests: found, or installed, or asked for.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use saga_testkit::postgres::{URL_VARIABLE, find_binaries};
+
+use crate::failure::Failure;
+
+/// Where Debian's packages look up whether to make a server of their own.
+const CLUSTER_CONFIG: &str = "/etc/postgresql-common/createcluster.conf";
+const NO_CLUSTER: &str = "create_main_cluster = false";
+
+/// Returns once there are server binaries, or a server to use instead.
+pub(crate) fn run() -> Result<(), Failure> {
+    if std::env::var_os(URL_VARIABLE).is_some() || find_binaries().is_some() {
+        return Ok(());
+    }
+    if !is_root() || !has_apt() || !only_binaries().map_err(|source| Failure::Unprepared { source })? {
+        return Err(Failure::NoPostgres);
+    }
+    println!("\n==> installing PostgreSQL: no server binaries found");
+    // A package list that cannot be refreshed may still do.
+    apt(&["update"])?;
+    if apt(&["install", "--yes", "--no-install-recommends", "postgresql"])? && find_binaries().is_some() {
+        return Ok(());
+    }
+    Err(Failure::NoPostgres)
+}
+
+/// Tells the packages to make and start no server: the tests want none but theirs. False when the
+/// machine is set up to have one, which is not for a chore to change.
+fn only_binaries() -> io::Result<bool> {
+    let config = Path::new(CLUSTER_CONFIG);
+    if let Some(dir) = config.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    match fs::File::create_new(config) {
+        Ok(mut file) => writeln!(file, "{NO_CLUSTER}").map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok(fs::read_to_string(config)?.lines().any(|line| line.trim() == NO_CLUSTER))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the command succeeded.
+fn apt(arguments: &[&str]) -> Result<bool, Failure> {
+    let mut command = Command::new("apt-get");
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    let status = command.status().map_err(|source| Failure::NotStarted { stage: "apt-get", source })?;
+    Ok(status.success())
+}
+
+fn has_apt() -> bool {
+    let asked = Command::new("apt-get").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    asked.is_ok_and(|status| status.success())
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
