@@ -99,6 +99,11 @@ pub enum Probe<T> {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "the step `{Self}` has no compensation",
+    note = "implement `Compensation` for it, or add `.compensate(…)` to `step_fn(…)`",
+    note = "a step that needs no undoing is a `query`, a `retryable` step after the pivot, or `best_effort`"
+)]
 #[async_trait]
 pub trait Compensation: Step {
     /// Undoes what `run` did, or may have done.

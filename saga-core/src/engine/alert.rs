@@ -2,12 +2,15 @@
 //! that a worker which dies between the commit and the call loses none.
 
 use std::fmt::Debug;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 use tracing::{error, warn};
 
 use super::Inner;
+use super::attempt::panic_message;
 use crate::journal::DeadLetter;
 
 /// How many alerts one round hands out.
@@ -86,7 +89,9 @@ async fn round(inner: &Inner) {
         }
     };
     for letter in letters {
-        if let Err(problem) = inner.options.alert.alert(&letter).await {
+        // A hook that panics must not be the end of all alerts.
+        let alerted = AssertUnwindSafe(inner.options.alert.alert(&letter)).catch_unwind().await;
+        if let Err(problem) = alerted.unwrap_or_else(|panic| Err(panic_message(&*panic).to_owned().into())) {
             warn!(saga.id = %letter.saga, %problem, "the alert was not taken; repeating it later");
             continue;
         }

@@ -1,6 +1,7 @@
 //! Drives one saga under one lease: decide → append → act → report → decide. It knows nothing of
 //! the rules of sagas; it keeps the order of durable and done.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use futures_util::{FutureExt as _, future::Future};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument as _, error, info_span};
 
-use super::attempt;
+use super::attempt::{self, panic_message};
 use super::incarnation::{Hold, Incarnation, Written};
 use super::saga::{Rest, Saga, describe, moment, set_aside};
 use super::{Inner, telemetry};
@@ -64,9 +65,25 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
+    /// Starts the driver in a task of its own. Should the driver itself fail, the saga is taken up anew
+    /// from its history.
+    pub(crate) fn spawn(self, permit: OwnedSemaphorePermit) {
+        let inner = self.inner.clone();
+        inner.drivers.clone().spawn(self.run_guarded(permit));
+    }
+
+    /// As [`Driver::spawn`], in the caller's task.
+    pub(crate) async fn run_guarded(self, permit: OwnedSemaphorePermit) {
+        let (inner, id) = (self.inner.clone(), self.saga.id);
+        if let Err(panic) = AssertUnwindSafe(self.run(permit)).catch_unwind().await {
+            error!(saga.id = %id, panic = panic_message(&*panic), "the driver panicked; taking the saga up anew");
+            inner.ask_to_reconcile();
+        }
+    }
+
     /// Runs the saga until it ends, is parked, or is lost. `permit` is its slot among the sagas in
     /// flight; it is given up while the saga only waits.
-    pub(crate) async fn run(mut self, permit: OwnedSemaphorePermit) {
+    async fn run(mut self, permit: OwnedSemaphorePermit) {
         let mut permit = Some(permit);
         loop {
             let span = info_span!(

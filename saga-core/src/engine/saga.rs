@@ -1,8 +1,10 @@
 //! A saga in memory: its state, the turn that is being made, and what its history says.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::attempt::panic_message;
 use super::error::HistoryError;
 use crate::checkpoint::Payload;
 use crate::definition::{Blueprint, Outputs, Prepared};
@@ -111,7 +113,16 @@ impl Saga {
     fn begin(&mut self, step: usize, op: Op) -> Result<(), IllegalRecord> {
         let known = &self.state.steps()[step];
         let name = known.name().clone();
-        match self.blueprint.steps[step].prepare(op, step, &Outputs(&self.state)) {
+        // A user's `map`, or a `Deserialize`, may panic: that is this saga's trouble, and no other's.
+        let prepare = || self.blueprint.steps[step].prepare(op, step, &Outputs(&self.state));
+        let prepared = match catch_unwind(AssertUnwindSafe(prepare)) {
+            Ok(prepared) => prepared,
+            Err(panic) => {
+                let error = format!("computing the input panicked: {}", panic_message(&*panic));
+                return self.call_human(name, op, AttentionReason::Undecodable, error);
+            }
+        };
+        match prepared {
             Ok(prepared) if known.input().is_none_or(|input| input == prepared.input) => {
                 let (attempt, input) = (known.tally(op).attempts + 1, prepared.input);
                 self.apply(Record::Begun { step: name, op, attempt, input })?;

@@ -153,7 +153,7 @@ async fn start_here(inner: Arc<Inner>, here: Here, mut saga: Saga, new: NewSaga,
             saga.turn_written();
             // Whoever started it may have gone; the saga runs all the same.
             reply.send(Begun::Receipt(StartReceipt::Created)).ok();
-            Driver { inner, incarnation, saga, hold }.run(permit).await;
+            Driver { inner, incarnation, saga, hold }.run_guarded(permit).await;
         }
         Begun::Lost if !inner.alive.is_cancelled() => {
             // The lease went between asking and writing. A start without an owner needs none, and the

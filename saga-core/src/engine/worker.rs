@@ -266,7 +266,7 @@ async fn take_in(
                 continue;
             }
         };
-        inner.drivers.spawn(driver.run(permit));
+        driver.spawn(permit);
     }
 }
 

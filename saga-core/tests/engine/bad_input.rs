@@ -150,3 +150,19 @@ async fn a_history_that_cannot_be_read_is_set_aside_and_stops_nobody_else() {
     let resumed = engine.operator().resume(new.id, "ann", "try").await;
     assert!(matches!(resumed, Err(saga_core::engine::OperatorError::Unreadable { .. })));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_view_that_panics_stops_its_own_saga_alone() {
+    use saga_core::Source as _;
+    let definition = Definition::build("panics", 1, |saga, n| {
+        let view = n.map(|n: i64| if n == 13 { panic!("unlucky") } else { n });
+        let step = saga.query("step", step_fn(async |_, n: i64| Ok(n)), view);
+        saga.returns(step)
+    })
+    .unwrap();
+    let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let letters = dead_letters(&engine.start(&definition, "a", 13).await.unwrap()).await;
+    assert_eq!(letters[0].reason, AttentionReason::Undecodable);
+    assert!(letters[0].error.contains("unlucky"), "{}", letters[0].error);
+    assert_eq!(completed(&engine.start(&definition, "b", 14).await.unwrap()).await, 14);
+}
