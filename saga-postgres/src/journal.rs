@@ -30,7 +30,7 @@ pub struct PostgresJournal {
     schema: SchemaName,
     /// Starts, appends, claims, queries.
     traffic: Lane,
-    /// Heartbeats and fencing: they must not queue behind an append.
+    /// Heartbeats: they must not queue behind an append.
     leases: Lane,
     listener: Option<Listener>,
     prepared: bool,
@@ -180,7 +180,8 @@ impl Journal for PostgresJournal {
 
     async fn fence_lapsed(&self) -> Result<Vec<Epoch>, JournalError> {
         const DOING: &str = "fencing lapsed leases";
-        let rows = self.rows(&self.leases, DOING, None, || self.query(&self.sql.fence_lapsed)).await?;
+        // Not beside the heartbeats: it may wait for a lapsed worker's append that is under way.
+        let rows = self.rows(&self.traffic, DOING, None, || self.query(&self.sql.fence_lapsed)).await?;
         rows.iter().map(|row| row.try_get("epoch").map(Epoch).or_else(read(DOING))).collect()
     }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::bound::{Bound, BoundStep};
@@ -12,7 +13,6 @@ use crate::checkpoint::Checkpoint;
 use crate::id::StepName;
 use crate::retry::RetryPolicy;
 use crate::step::{Compensation, Step};
-use std::sync::Arc;
 
 /// How long an attempt may take unless the step says otherwise: 30 s, what most gateways allow
 /// themselves.

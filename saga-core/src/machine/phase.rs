@@ -162,7 +162,6 @@ pub const TRANSITIONS: &[(Phase, Event, Phase)] = {
         (P::Probing, E::ProbeUnknown, P::Unknown),
         (P::Probing, E::RetryProbe, P::ProbeWaiting),
         (P::ProbeWaiting, E::BeginProbe, P::Probing),
-        (P::ProbeWaiting, E::ProbeUnknown, P::Unknown),
         (P::ProbeWaiting, E::Block, P::Blocked),
         (P::ProbeWaiting, E::BlockUndo, P::UndoBlocked),
         (P::Done, E::BeginUndo, P::Undoing),

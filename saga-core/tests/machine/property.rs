@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use saga_core::definition::{Policy, StepPlan};
-use saga_core::machine::{Attempt, Direction, Moment, Next, Phase, ProbeAnswer, Record, Report, Resolution, SagaState};
+use saga_core::machine::{
+    Attempt, AttentionReason, Direction, Moment, Next, Phase, ProbeAnswer, Record, Report, Resolution, SagaState,
+    TRANSITIONS,
+};
 use saga_core::{Class, Digest, Effect, Fault, Kind, Limits, Op, Payload, Plan, RetryPolicy, StepName, Timestamp};
 
 /// How many sagas are driven; each from its own seed.
@@ -16,10 +19,14 @@ const SEEDS: u64 = 20_000;
 fn no_saga_breaks_a_promise_whatever_happens_to_it() {
     let only = std::env::var("SAGA_SEED").ok().and_then(|seed| seed.parse().ok());
     let mut seen = BTreeMap::new();
+    let mut moves = BTreeSet::new();
     for seed in only.map_or(0..SEEDS, |seed: u64| seed..seed + 1) {
         let driven = std::panic::catch_unwind(|| Run::new(seed).drive());
         match driven {
-            Ok(counts) => counts.into_iter().for_each(|what| *seen.entry(what).or_insert(0_u64) += 1),
+            Ok((counts, moved)) => {
+                counts.into_iter().for_each(|what| *seen.entry(what).or_insert(0_u64) += 1);
+                moves.extend(moved);
+            }
             Err(panic) => {
                 eprintln!("replay with SAGA_SEED={seed}");
                 std::panic::resume_unwind(panic);
@@ -46,6 +53,10 @@ fn no_saga_breaks_a_promise_whatever_happens_to_it() {
         ] {
             assert!(seen.get(what).copied().unwrap_or(0) > 20, "{what} was hardly ever seen: {seen:?}");
         }
+        for (from, event, to) in TRANSITIONS {
+            let taken = moves.contains(&(format!("{from:?}"), format!("{to:?}")));
+            assert!(taken, "no saga ever went from {from:?} by {event:?} to {to:?}");
+        }
     }
 }
 
@@ -63,6 +74,8 @@ struct Run {
     owed: BTreeSet<usize>,
     decisions: u32,
     seen: Vec<&'static str>,
+    /// The moves that steps have made, from phase to phase.
+    moves: BTreeSet<(String, String)>,
 }
 
 impl Run {
@@ -89,15 +102,16 @@ impl Run {
             owed: BTreeSet::new(),
             decisions: 0,
             seen: Vec::new(),
+            moves: BTreeSet::new(),
         }
     }
 
-    fn drive(mut self) -> Vec<&'static str> {
+    fn drive(mut self) -> (Vec<&'static str>, BTreeSet<(String, String)>) {
         for _ in 0..5_000 {
             let Some(attempts) = self.settle() else {
                 self.append();
                 self.check_end();
-                return self.seen;
+                return (self.seen, self.moves);
             };
             if !self.turn.is_empty() && self.rng.u8(..) < 6 {
                 // The turn never became durable: nothing that it holds may be in the world.
@@ -131,6 +145,20 @@ impl Run {
         loop {
             match self.state.next(&self.plan, self.now) {
                 Next::Append(record) => self.apply(record),
+                // The input does not decode, now and then: the engine calls a human.
+                Next::Begin { step, op } if self.rng.u8(0..60) == 0 => {
+                    let op = match op {
+                        Op::Probe if self.state.direction() == Direction::Backward => Op::Compensate,
+                        Op::Probe | Op::Run => Op::Run,
+                        Op::Compensate => Op::Compensate,
+                    };
+                    self.apply(Record::NeedsAttention {
+                        step: Some(self.state.steps()[step].name().clone()),
+                        op,
+                        reason: AttentionReason::Undecodable,
+                        error: "as drawn".to_owned(),
+                    });
+                }
                 Next::Begin { step, op } => {
                     let known = &self.state.steps()[step];
                     let record = Record::Begun {
@@ -152,6 +180,11 @@ impl Run {
         self.note(&record);
         let before = self.state.clone();
         self.state.apply(&self.plan, &record).unwrap_or_else(|error| panic!("{error}: {record:?} on {before:?}"));
+        for (was, is) in before.steps().iter().zip(self.state.steps()) {
+            if was.phase() != is.phase() {
+                self.moves.insert((format!("{:?}", was.phase()), format!("{:?}", is.phase())));
+            }
+        }
         // The direction is monotonic: forward, then committed or back, then over.
         let order = |direction| match direction {
             Direction::Forward => 0,
@@ -202,7 +235,7 @@ impl Run {
             Record::SoftFailed { .. } => self.seen.push("soft failure"),
             Record::NeedsAttention { reason, .. } => {
                 self.seen.push("human called");
-                if *reason == saga_core::machine::AttentionReason::Poison {
+                if *reason == AttentionReason::Poison {
                     self.seen.push("poison");
                 }
             }
@@ -277,6 +310,9 @@ impl Run {
         for record in self.durable.iter().flatten() {
             match record {
                 Record::Begun { step, op: Op::Run, .. } if self.plan.steps()[self.index(step)].kind != Kind::Query => {
+                    owed.insert(self.index(step));
+                }
+                Record::Resolved { step: Some(step), resolution: Resolution::Supply(_), .. } => {
                     owed.insert(self.index(step));
                 }
                 Record::Compensated { step }
