@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use saga_core::journal::JournalError;
 use sqlx::postgres::{PgConnectOptions, PgPool};
-use sqlx::{ConnectOptions as _, PgConnection, Row as _};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 
 use crate::connections::{Lane, Source};
 use crate::error::Failure;
@@ -143,15 +143,18 @@ impl PostgresBuilder {
         let connected = tokio::time::timeout(self.call_timeout, connecting.connect()).await;
         let mut connection =
             connected.map_err(|_| JournalError::unavailable("connecting", "no answer in time"))?.map_err(refused)?;
-        check_server(&mut connection, self.allow_unsafe_durability).await?;
+        // In one transaction, so that a proxy that pools transactions keeps it on one server connection.
+        let mut opening = connection.begin().await.map_err(refused)?;
+        check_server(&mut opening, self.allow_unsafe_durability).await?;
         if self.migrate {
-            migrate::migrate(&mut connection, &schema).await?;
+            migrate::migrate(&mut opening, &schema).await?;
         } else {
-            match migrate::check(&mut connection, &schema).await? {
+            match migrate::check(&mut opening, &schema).await? {
                 migrate::NEWEST => {}
                 found => return Err(migrate::outdated(found)),
             }
         }
+        opening.commit().await.map_err(refused)?;
         drop(connection);
         let lane = |connections| Lane::new(source.clone(), connections, self.pooling, self.call_timeout);
         let listener = (self.listen && !self.pooling).then(|| Listener::spawn(source.clone(), schema.channel()));

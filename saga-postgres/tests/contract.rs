@@ -17,7 +17,9 @@ static URLS: Mutex<Vec<(String, String)>> = Mutex::const_new(Vec::new());
 
 async fn open(url: &str, schema: &str) -> PostgresJournal {
     let builder = saga_postgres::PostgresBuilder::from_url(url).unwrap();
-    builder.schema(schema).listen(false).open().await.unwrap()
+    // Behind a proxy that pools transactions: with its address in SAGA_TEST_POSTGRES_URL.
+    let pooling = std::env::var_os("SAGA_TEST_TRANSACTION_POOLING").is_some();
+    builder.schema(schema).listen(false).transaction_pooling(pooling).open().await.unwrap()
 }
 
 #[async_trait]
