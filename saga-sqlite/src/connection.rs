@@ -1,12 +1,18 @@
 //! A connection that a call takes out while it runs, and puts back only after it has finished
 //! cleanly. A dropped call drops its connection with it, and SQLite rolls back.
 
+use std::time::{Duration, Instant};
+
 use saga_core::journal::JournalError;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Executor as _, SqliteConnection};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::error::journal_error;
+
+/// How long a call waits while another process writes.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// The place of one connection. One call at a time uses it.
 pub(crate) struct Slot {
@@ -24,9 +30,23 @@ impl Slot {
         let mut place = self.connection.lock().await;
         let connection = match place.take() {
             Some(connection) => connection,
-            None => self.options.connect().await.map_err(journal_error(doing))?,
+            None => self.connect(doing).await?,
         };
         Ok(Taken { place, connection, doing })
+    }
+
+    /// Connecting sets the file's journal mode, and while several do so on a new file SQLite turns all
+    /// but one away at once, whatever their busy time-out.
+    async fn connect(&self, doing: &'static str) -> Result<SqliteConnection, JournalError> {
+        let began = Instant::now();
+        loop {
+            match self.options.connect().await.map_err(journal_error(doing)) {
+                Err(error) if error.is_unavailable() && began.elapsed() < BUSY_TIMEOUT => {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                connected => return connected,
+            }
+        }
     }
 
     /// Takes the connection out, and begins a transaction that holds the write lock from its beginning.

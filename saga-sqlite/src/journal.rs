@@ -17,13 +17,10 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::append::{append, hold_lease};
-use crate::connection::Slot;
+use crate::connection::{BUSY_TIMEOUT, Slot};
 use crate::error::journal_error;
 use crate::start::{now, start};
 use crate::{migrate, rows, sql, wake};
-
-/// How long a call waits while another process writes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The journal in a SQLite file. See the [crate documentation](crate).
 #[derive(Debug)]

