@@ -86,7 +86,8 @@ impl StepError {
         Self::new(Class::Terminal, Effect::Unknown, message)
     }
 
-    /// Wait at least this long before the next attempt, as a participant asked (`Retry-After`).
+    /// Wait at least this long before the next attempt, as a participant asked (`Retry-After`). Granted up
+    /// to the longest delay of the step's retry policy.
     #[must_use]
     pub fn after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);

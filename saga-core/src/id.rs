@@ -117,22 +117,27 @@ impl fmt::Display for Op {
 /// The idempotency key of one logical operation: the same in every attempt and after every crash.
 ///
 /// It is a name-based UUID (version 5, RFC 9562 section 5.5) of the saga's id, the step's name and
-/// the [`Op`], 36 characters long, so that it fits the shortest limit met among payment gateways
+/// the [`Op`] (and the generation, after the first), 36 characters long, so that it fits the shortest limit met among payment gateways
 /// (40 characters).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IdempotencyKey(Uuid);
 
 impl IdempotencyKey {
-    /// The key of the operation `op` of `step` in `saga`.
+    /// The key of the operation `op` of `step` in `saga`. The `generation` is 0 until the engine
+    /// knows for certain that nothing happened under the key and takes a new one.
     #[must_use]
-    pub fn of(saga: SagaId, step: &StepName, op: Op) -> Self {
+    pub fn of(saga: SagaId, step: &StepName, op: Op, generation: u32) -> Self {
         let op = match op {
             // A probe asks about the operation that ran: it carries that operation's key.
             Op::Run | Op::Probe => Op::Run,
             Op::Compensate => Op::Compensate,
         };
-        Self(Uuid::new_v5(&saga.0, format!("{op}\0{step}").as_bytes()))
+        let name = match generation {
+            0 => format!("{op}\0{step}"),
+            later => format!("{op}\0{step}\0{later}"),
+        };
+        Self(Uuid::new_v5(&saga.0, name.as_bytes()))
     }
 
     /// A key for one part of the operation, for example one item of a list. The same part always
@@ -174,11 +179,12 @@ mod tests {
     #[test]
     fn the_key_belongs_to_the_operation_and_not_to_the_attempt() {
         let (saga, step) = (SagaId::new(), StepName::from("authorize"));
-        let key = IdempotencyKey::of(saga, &step, Op::Run);
-        assert_eq!(key, IdempotencyKey::of(saga, &step, Op::Run));
-        assert_eq!(key, IdempotencyKey::of(saga, &step, Op::Probe));
-        assert_ne!(key, IdempotencyKey::of(saga, &step, Op::Compensate));
-        assert_ne!(key, IdempotencyKey::of(SagaId::new(), &step, Op::Run));
+        let key = IdempotencyKey::of(saga, &step, Op::Run, 0);
+        assert_eq!(key, IdempotencyKey::of(saga, &step, Op::Run, 0));
+        assert_ne!(key, IdempotencyKey::of(saga, &step, Op::Run, 1));
+        assert_eq!(key, IdempotencyKey::of(saga, &step, Op::Probe, 0));
+        assert_ne!(key, IdempotencyKey::of(saga, &step, Op::Compensate, 0));
+        assert_ne!(key, IdempotencyKey::of(SagaId::new(), &step, Op::Run, 0));
         assert_ne!(key.part("a"), key.part("b"));
         assert_eq!(key.to_string().len(), 36);
     }

@@ -25,6 +25,8 @@ pub struct RetryPolicy {
     cap_ms: u64,
     jitter: Jitter,
     attempts_max: Option<u32>,
+    #[serde(default)]
+    within_ms: Option<u64>,
 }
 
 /// How the delay grows with the attempts.
@@ -91,7 +93,14 @@ impl RetryPolicy {
     }
 
     const fn new(backoff: Backoff, base: Duration) -> Self {
-        Self { backoff, base_ms: millis(base), cap_ms: 30_000, jitter: Jitter::Equal, attempts_max: Some(5) }
+        Self {
+            backoff,
+            base_ms: millis(base),
+            cap_ms: 30_000,
+            jitter: Jitter::Equal,
+            attempts_max: Some(5),
+            within_ms: None,
+        }
     }
 
     /// The longest delay.
@@ -115,11 +124,35 @@ impl RetryPolicy {
         self
     }
 
+    /// How long all attempts together may take, from the beginning of the first: no attempt begins
+    /// after that, and one that is under way is dropped then. Default: no limit but the number of
+    /// attempts.
+    #[must_use]
+    pub const fn within(mut self, limit: Duration) -> Self {
+        self.within_ms = Some(millis(limit));
+        self
+    }
+
+    /// How long all attempts together may take, if there is a limit.
+    #[must_use]
+    pub const fn within_max(&self) -> Option<Duration> {
+        match self.within_ms {
+            Some(within) => Some(Duration::from_millis(within)),
+            None => None,
+        }
+    }
+
     /// How much of the delay is left to chance.
     #[must_use]
     pub const fn jitter(mut self, jitter: Jitter) -> Self {
         self.jitter = jitter;
         self
+    }
+
+    /// The longest delay.
+    #[must_use]
+    pub const fn cap_max(&self) -> Duration {
+        Duration::from_millis(self.cap_ms)
     }
 
     /// The number of attempts, if there is a limit.

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use crate::checkpoint::Checkpoint;
 use crate::fault::StepError;
 use crate::id::{Epoch, IdempotencyKey, Op, SagaId, StepName};
+use crate::time::Timestamp;
 
 /// One operation of a saga. Implement it for a struct that holds the clients it needs; for small
 /// steps [`step_fn`] takes a closure.
@@ -132,7 +133,9 @@ pub struct StepContext {
     pub(crate) step: StepName,
     pub(crate) op: Op,
     pub(crate) attempt: u32,
+    pub(crate) generation: u32,
     pub(crate) epoch: Epoch,
+    pub(crate) now: Timestamp,
     pub(crate) timeout: Duration,
 }
 
@@ -141,14 +144,17 @@ impl StepContext {
     /// the operation that it asks about; a compensation has a key of its own.
     #[must_use]
     pub fn key(&self) -> IdempotencyKey {
-        IdempotencyKey::of(self.saga, &self.step, self.op)
+        match self.op {
+            Op::Run | Op::Probe => self.step_key(),
+            Op::Compensate => IdempotencyKey::of(self.saga, &self.step, Op::Compensate, 0),
+        }
     }
 
     /// The idempotency key under which the step itself ran, whatever this operation is: a
     /// compensation finds by it what it is to undo.
     #[must_use]
     pub fn step_key(&self) -> IdempotencyKey {
-        IdempotencyKey::of(self.saga, &self.step, Op::Run)
+        IdempotencyKey::of(self.saga, &self.step, Op::Run, self.generation)
     }
 
     /// The saga.
@@ -186,6 +192,21 @@ impl StepContext {
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// The generation of the step's key: 0, and one more each time that the engine had proof that nothing
+    /// happened under the key before (see `StepHandle::key_horizon` and
+    /// `StepHandle::replays_errors`).
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The journal's time when this attempt began. Use it for limits that others have set, such as the
+    /// expiry of an authorization: it is the same clock on every worker.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// How long this attempt may take before it is dropped and counted as unknown.

@@ -56,11 +56,11 @@ CREATE TABLE {schema}.live (
     version    integer NOT NULL,
     owner      bigint,
     due_at     timestamptz,
-    attention  boolean NOT NULL DEFAULT false
+    standing   smallint NOT NULL DEFAULT 0
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
 COMMENT ON TABLE {schema}.live IS 'Who owns each saga that has not ended, and when it is due';
 COMMENT ON COLUMN {schema}.live.owner IS 'The epoch of the lease that owns it; none while it is parked';
-COMMENT ON COLUMN {schema}.live.attention IS 'Whether it waits for a human';
+COMMENT ON COLUMN {schema}.live.standing IS 'While parked: 0 waits, 1 needs a human, 2 rolled back and watched for late effects';
 CREATE INDEX live_due ON {schema}.live (definition, version, due_at) WHERE owner IS NULL AND due_at IS NOT NULL;
 CREATE INDEX live_owner ON {schema}.live (owner) WHERE owner IS NOT NULL;
 

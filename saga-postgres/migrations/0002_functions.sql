@@ -57,12 +57,20 @@ BEGIN
         SELECT n.saga, n.definition, n.version, p_epoch, CASE WHEN p_epoch IS NULL THEN v_now END
         FROM unnest(p_saga, p_definition, p_version) AS n(saga, definition, version);
     ELSE
+        -- Some keys are taken, or one saga is here twice.
         INSERT INTO {schema}.turn (saga_id, seq, epoch, nonce, at, body)
         SELECT n.saga, 0, p_epoch, n.nonce, v_now, n.body
-        FROM unnest(p_saga, p_nonce, p_body) AS n(saga, nonce, body) WHERE n.saga = ANY (v_new);
+        FROM unnest(p_saga, p_nonce, p_body) AS n(saga, nonce, body) WHERE n.saga = ANY (v_new)
+        ON CONFLICT DO NOTHING;
         INSERT INTO {schema}.live (saga_id, definition, version, owner, due_at)
         SELECT n.saga, n.definition, n.version, p_epoch, CASE WHEN p_epoch IS NULL THEN v_now END
-        FROM unnest(p_saga, p_definition, p_version) AS n(saga, definition, version) WHERE n.saga = ANY (v_new);
+        FROM unnest(p_saga, p_definition, p_version) AS n(saga, definition, version) WHERE n.saga = ANY (v_new)
+        ON CONFLICT DO NOTHING;
+        PERFORM 1 FROM unnest(p_saga, p_definition, p_key) AS n(saga, definition, key)
+        JOIN {schema}.saga s ON s.saga_id = n.saga WHERE s.definition <> n.definition OR s.key <> n.key;
+        IF FOUND THEN
+            RAISE EXCEPTION 'a saga id in this start belongs to another saga' USING ERRCODE = 'SAG02';
+        END IF;
         -- A new statement, a new snapshot: it sees whoever was first, even if only just now.
         RETURN QUERY
         SELECT n.place, s.saga_id, s.definition, s.version, s.key, s.input, {schema}.micros(s.created_at)
@@ -75,7 +83,7 @@ END $$;
 -- Appends turns. Answers for each place: 0 written, 1 repeated, 2 a rival's.
 CREATE FUNCTION {schema}.append(
     p_epoch bigint, p_saga uuid[], p_seq integer[], p_nonce bigint[], p_ends smallint[], p_body text[],
-    p_parked uuid[], p_parked_due bigint[], p_parked_attention boolean[]
+    p_parked uuid[], p_parked_due bigint[], p_parked_standing smallint[]
 ) RETURNS smallint[]
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
@@ -99,8 +107,8 @@ BEGIN
     SELECT array_agg(written.saga_id), array_agg(written.saga_id) FILTER (WHERE written.ends IS NOT NULL)
     INTO v_written, v_ended FROM written;
     IF cardinality(p_parked) > 0 THEN
-        UPDATE {schema}.live l SET owner = NULL, due_at = {schema}.instant(p.due), attention = p.attention
-        FROM unnest(p_parked, p_parked_due, p_parked_attention) AS p(saga, due, attention)
+        UPDATE {schema}.live l SET owner = NULL, due_at = {schema}.instant(p.due), standing = p.standing
+        FROM unnest(p_parked, p_parked_due, p_parked_standing) AS p(saga, due, standing)
         WHERE l.saga_id = p.saga AND l.owner = p_epoch AND p.saga = ANY (v_written);
     END IF;
     IF v_ended IS NOT NULL THEN
@@ -126,7 +134,7 @@ END $$;
 -- The same, for a turn that opens or closes dead letters. These are rare, and each goes by itself.
 CREATE FUNCTION {schema}.append_with_letters(
     p_epoch bigint, p_saga uuid, p_seq integer, p_nonce bigint, p_ends smallint, p_body text,
-    p_parked boolean, p_due bigint, p_attention boolean,
+    p_parked boolean, p_due bigint, p_standing smallint,
     p_open boolean[], p_step text[], p_op text[], p_reason text[], p_text text[], p_attempts integer[], p_actor text[]
 ) RETURNS smallint[]
 LANGUAGE plpgsql
@@ -139,7 +147,7 @@ DECLARE
 BEGIN
     v_answer := {schema}.append(
         p_epoch, ARRAY[p_saga], ARRAY[p_seq], ARRAY[p_nonce], ARRAY[p_ends], ARRAY[p_body],
-        CASE WHEN p_parked THEN ARRAY[p_saga] ELSE '{}' END, ARRAY[p_due], ARRAY[p_attention]);
+        CASE WHEN p_parked THEN ARRAY[p_saga] ELSE '{}' END, ARRAY[p_due], ARRAY[p_standing]);
     IF cardinality(v_answer) > 0 THEN
         RETURN v_answer;
     END IF;
@@ -196,7 +204,7 @@ BEGIN
         ) c
         ORDER BY c.due_at LIMIT p_limit - cardinality(v_crashed)
     ) o;
-    UPDATE {schema}.live l SET owner = p_epoch, due_at = NULL, attention = false
+    UPDATE {schema}.live l SET owner = p_epoch, due_at = NULL, standing = 0
     FROM unnest(v_crashed || v_due) AS c(saga) WHERE l.saga_id = c.saga;
     RETURN QUERY
     SELECT s.saga_id, s.definition, s.version, s.key, s.input, {schema}.micros(s.created_at),
@@ -237,7 +245,7 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    UPDATE {schema}.live l SET owner = p_epoch, due_at = NULL, attention = false WHERE l.saga_id = p_saga;
+    UPDATE {schema}.live l SET owner = p_epoch, due_at = NULL, standing = 0 WHERE l.saga_id = p_saga;
     answer := CASE WHEN v_fenced THEN 'crashed' ELSE 'claimed' END;
 END $$;
 
@@ -274,7 +282,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN 0;
     END IF;
-    UPDATE {schema}.live SET owner = NULL, due_at = clock_timestamp(), attention = false WHERE owner = p_epoch;
+    UPDATE {schema}.live SET owner = NULL, due_at = clock_timestamp(), standing = 0 WHERE owner = p_epoch;
     GET DIAGNOSTICS v_released = ROW_COUNT;
     DELETE FROM {schema}.lease WHERE epoch = p_epoch;
     RETURN v_released;

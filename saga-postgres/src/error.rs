@@ -77,6 +77,7 @@ fn hint(error: &sqlx::Error) -> &'static str {
         _ => None,
     };
     match code.as_deref() {
+        Some("SAG02") => "the id of a new saga belongs to another saga; make a new id for each",
         Some("42P01" | "42883" | "3F000") => "the schema is not there or not complete; run the migrations",
         Some("42501") => "the role lacks privileges on the journal's schema; grant them",
         Some("26000" | "42P05") => {

@@ -406,10 +406,10 @@ pub(crate) fn receipts(sagas: &[NewSaga], taken: &[sqlx::postgres::PgRow]) -> Re
 fn bind_append(query: Bound, lease: Lease, turns: &[&Turn]) -> Bound {
     let mut parked = (Vec::new(), Vec::new(), Vec::new());
     for turn in turns {
-        if let After::Park { wake_at, attention } = turn.after {
+        if let After::Park { wake_at, standing } = turn.after {
             parked.0.push(turn.saga.as_uuid());
             parked.1.push(wake_at.map(Timestamp::as_micros));
-            parked.2.push(attention);
+            parked.2.push(rows::standing_code(standing));
         }
     }
     query
@@ -425,9 +425,9 @@ fn bind_append(query: Bound, lease: Lease, turns: &[&Turn]) -> Bound {
 }
 
 fn bind_lettered(query: Bound, lease: Lease, turn: &Turn) -> Bound {
-    let (parked, due, attention) = match turn.after {
-        After::Park { wake_at, attention } => (true, wake_at.map(Timestamp::as_micros), attention),
-        After::Keep | After::End(_) => (false, None, false),
+    let (parked, due, standing) = match turn.after {
+        After::Park { wake_at, standing } => (true, wake_at.map(Timestamp::as_micros), rows::standing_code(standing)),
+        After::Keep | After::End(_) => (false, None, 0),
     };
     let mut letters = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for change in &turn.letters {
@@ -456,7 +456,7 @@ fn bind_lettered(query: Bound, lease: Lease, turn: &Turn) -> Bound {
         .bind(turn.body.clone())
         .bind(parked)
         .bind(due)
-        .bind(attention)
+        .bind(standing)
         .bind(letters.0)
         .bind(letters.1)
         .bind(letters.2)

@@ -1,6 +1,6 @@
 //! Rows to values.
 
-use saga_core::journal::{DeadLetter, End, JournalError, SagaHeader, SagaStatus, SagaSummary, Stored};
+use saga_core::journal::{DeadLetter, End, JournalError, SagaHeader, SagaStatus, SagaSummary, Standing, Stored};
 use saga_core::machine::AttentionReason;
 use saga_core::{Digest, Epoch, Op, SagaId, StepName, Timestamp};
 use serde_json::Value;
@@ -38,10 +38,13 @@ pub(crate) fn summary(row: &PgRow) -> Result<SagaSummary, sqlx::Error> {
         }
     } else if row.try_get("running")? {
         SagaStatus::Running
-    } else if row.try_get::<Option<bool>, _>("attention")? == Some(true) {
-        SagaStatus::NeedsAttention
     } else {
-        SagaStatus::Waiting
+        match row.try_get::<i16, _>("standing")? {
+            0 => SagaStatus::Waiting,
+            1 => SagaStatus::NeedsAttention,
+            2 => SagaStatus::Watching,
+            _ => return Err(decode("a parked saga has one of three standings")),
+        }
     };
     Ok(SagaSummary { header: header(row)?, status })
 }
@@ -69,6 +72,15 @@ fn name<T: serde::de::DeserializeOwned>(text: String) -> Result<T, sqlx::Error> 
 
 pub(crate) fn op_name(op: Op) -> &'static str {
     op.as_str()
+}
+
+/// A parked saga's standing as stored, see the migrations.
+pub(crate) fn standing_code(standing: Standing) -> i16 {
+    match standing {
+        Standing::Waiting => 0,
+        Standing::NeedsAttention => 1,
+        Standing::Watching => 2,
+    }
 }
 
 pub(crate) fn end_code(end: End) -> i16 {

@@ -82,7 +82,7 @@ statements! {
 macro_rules! summary_columns {
     () => {
         "s.saga_id, s.definition, s.version, s.key, s.input, {schema}.micros(s.created_at) AS created_at, \
-         l.saga_id IS NOT NULL AS lives, l.owner IS NOT NULL AS owned, l.attention AS attention, \
+         l.saga_id IS NOT NULL AS lives, l.owner IS NOT NULL AS owned, l.standing AS standing, \
          EXISTS (SELECT 1 FROM {schema}.lease f WHERE f.epoch = l.owner AND f.fenced_at IS NULL) AS running, \
          (SELECT t.ends FROM {schema}.turn t WHERE t.saga_id = s.saga_id ORDER BY t.seq DESC LIMIT 1) AS ends \
          FROM {schema}.saga s LEFT JOIN {schema}.live l ON l.saga_id = s.saga_id"

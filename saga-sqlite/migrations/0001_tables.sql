@@ -47,7 +47,7 @@ CREATE TABLE saga_live (
     version    INTEGER NOT NULL,
     owner      INTEGER,
     due_at     INTEGER,
-    attention  INTEGER NOT NULL DEFAULT 0
+    standing   INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX saga_live_due ON saga_live (definition, version, due_at) WHERE owner IS NULL AND due_at IS NOT NULL;
 CREATE INDEX saga_live_owner ON saga_live (owner) WHERE owner IS NOT NULL;

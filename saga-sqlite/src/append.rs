@@ -90,8 +90,9 @@ async fn settle(connection: &mut SqliteConnection, turns: &[&Turn], now: i64) ->
     for turn in turns {
         match turn.after {
             After::Keep => {}
-            After::Park { wake_at, attention } => {
-                let park = sqlx::query(sql::PARK).bind(wake_at.map(Timestamp::as_micros)).bind(attention);
+            After::Park { wake_at, standing } => {
+                let park =
+                    sqlx::query(sql::PARK).bind(wake_at.map(Timestamp::as_micros)).bind(rows::standing_code(standing));
                 park.bind(turn.saga.as_uuid()).execute(&mut *connection).await?;
             }
             After::End(_) => ended.push(turn.saga.as_uuid()),

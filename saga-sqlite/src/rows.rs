@@ -1,6 +1,6 @@
 //! Rows to values.
 
-use saga_core::journal::{DeadLetter, End, JournalError, SagaHeader, SagaStatus, SagaSummary, Stored};
+use saga_core::journal::{DeadLetter, End, JournalError, SagaHeader, SagaStatus, SagaSummary, Standing, Stored};
 use saga_core::{Digest, Epoch, SagaId, StepName, Timestamp};
 use serde_json::Value;
 use sqlx::Row as _;
@@ -37,10 +37,13 @@ pub(crate) fn summary(row: &SqliteRow) -> Result<SagaSummary, sqlx::Error> {
         }
     } else if row.try_get("running")? {
         SagaStatus::Running
-    } else if row.try_get("attention")? {
-        SagaStatus::NeedsAttention
     } else {
-        SagaStatus::Waiting
+        match row.try_get::<i64, _>("standing")? {
+            0 => SagaStatus::Waiting,
+            1 => SagaStatus::NeedsAttention,
+            2 => SagaStatus::Watching,
+            _ => return Err(decode("a parked saga has one of three standings")),
+        }
     };
     Ok(SagaSummary { header: header(row)?, status })
 }
@@ -64,6 +67,15 @@ pub(crate) fn letter(row: &SqliteRow) -> Result<DeadLetter, sqlx::Error> {
 /// The stable name of an operation or a reason.
 fn name<T: serde::de::DeserializeOwned>(text: String) -> Result<T, sqlx::Error> {
     serde_json::from_value(Value::String(text)).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// A parked saga's standing as stored, see the migrations.
+pub(crate) fn standing_code(standing: Standing) -> i64 {
+    match standing {
+        Standing::Waiting => 0,
+        Standing::NeedsAttention => 1,
+        Standing::Watching => 2,
+    }
 }
 
 pub(crate) fn end_code(end: End) -> i64 {

@@ -142,14 +142,14 @@ statements! {
     FENCE = "UPDATE saga_lease SET fenced_at = ? WHERE epoch = ?";
     FORGET_LEASES = "DELETE FROM saga_lease WHERE fenced_at < ? - 60000000 \
         AND NOT EXISTS (SELECT 1 FROM saga_live WHERE owner = epoch)";
-    HAND_BACK = "UPDATE saga_live SET owner = NULL, due_at = ?, attention = 0 WHERE owner = ?";
+    HAND_BACK = "UPDATE saga_live SET owner = NULL, due_at = ?, standing = 0 WHERE owner = ?";
     DROP_LEASE = "DELETE FROM saga_lease WHERE epoch = ?";
     STORE_OUTLINE = "INSERT INTO saga_definition (name, version, outline) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
     OUTLINE = "SELECT outline FROM saga_definition WHERE name = ? AND version = ?";
     BY_KEY = "SELECT saga_id, definition, version, key, input, created_at FROM saga_instance \
         WHERE definition = ? AND key = ?";
     TURN = "SELECT nonce, epoch FROM saga_turn WHERE saga_id = ? AND seq = ?";
-    PARK = "UPDATE saga_live SET owner = NULL, due_at = ?, attention = ? WHERE saga_id = ?";
+    PARK = "UPDATE saga_live SET owner = NULL, due_at = ?, standing = ? WHERE saga_id = ?";
     OPEN_LETTER = "INSERT INTO saga_dead_letter (saga_id, step, op, seq, reason, error, attempts, opened_at) \
         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     CLOSE_LETTER = "UPDATE saga_dead_letter SET closed_at = ?, closed_by = ?, resolution = ?, close_reason = ? \
@@ -160,7 +160,7 @@ statements! {
         AND owner IS NULL AND due_at <= ? ORDER BY due_at LIMIT ?";
     NEXT_DUE = "SELECT due_at FROM saga_live WHERE definition = ? AND version = ? \
         AND owner IS NULL AND due_at IS NOT NULL ORDER BY due_at LIMIT 1";
-    OWN = "UPDATE saga_live SET owner = ?, due_at = NULL, attention = 0 WHERE saga_id = ?";
+    OWN = "UPDATE saga_live SET owner = ?, due_at = NULL, standing = 0 WHERE saga_id = ?";
     HEADER = "SELECT saga_id, definition, version, key, input, created_at FROM saga_instance WHERE saga_id = ?";
     OWNER = "SELECT l.owner, EXISTS (SELECT 1 FROM saga_lease f WHERE f.epoch = l.owner AND f.fenced_at IS NULL) AS held \
         FROM saga_live l WHERE l.saga_id = ?";
@@ -187,7 +187,7 @@ statements! {
 macro_rules! summary_columns {
     () => {
         "s.saga_id, s.definition, s.version, s.key, s.input, s.created_at, \
-         l.saga_id IS NOT NULL AS lives, coalesce(l.attention, 0) AS attention, \
+         l.saga_id IS NOT NULL AS lives, l.standing AS standing, \
          EXISTS (SELECT 1 FROM saga_lease f WHERE f.epoch = l.owner AND f.fenced_at IS NULL) AS running, \
          (SELECT t.ends FROM saga_turn t WHERE t.saga_id = s.saga_id ORDER BY t.seq DESC LIMIT 1) AS ends \
          FROM saga_instance s LEFT JOIN saga_live l ON l.saga_id = s.saga_id"

@@ -1,6 +1,6 @@
 //! Starts: by a worker, by a client, or inside the caller's own transaction.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use saga_core::engine::{StartError, prepare_start};
 use saga_core::journal::{JournalError, Lease, NewSaga, StartReceipt};
@@ -24,7 +24,7 @@ pub(crate) async fn start(
         Some(lease) => hold_lease(connection, lease, DOING).await?,
         None => now(connection).await.map_err(journal_error(DOING))?,
     };
-    create(connection, lease, sagas, now).await.map_err(journal_error(DOING))
+    create(connection, lease, sagas, now).await
 }
 
 /// SQLite's time, in microseconds.
@@ -38,7 +38,29 @@ async fn create(
     lease: Option<Lease>,
     sagas: &[NewSaga],
     now: i64,
-) -> Result<Vec<StartReceipt>, sqlx::Error> {
+) -> Result<Vec<StartReceipt>, JournalError> {
+    let created = insert(connection, lease, sagas, now).await.map_err(journal_error(DOING))?;
+    let mut receipts = Vec::with_capacity(sagas.len());
+    for saga in sagas {
+        receipts.push(if created.get(&saga.id.as_uuid()) == Some(&(&*saga.definition, &*saga.key)) {
+            StartReceipt::Created
+        } else {
+            existing(connection, saga)
+                .await
+                .map_err(journal_error(DOING))?
+                .ok_or_else(|| JournalError::id_taken(saga))?
+        });
+    }
+    Ok(receipts)
+}
+
+/// Inserts what is new: the ids, each with the key that it was created under.
+async fn insert<'s>(
+    connection: &mut SqliteConnection,
+    lease: Option<Lease>,
+    sagas: &'s [NewSaga],
+    now: i64,
+) -> Result<HashMap<Uuid, (&'s str, &'s str)>, sqlx::Error> {
     let mut created: HashSet<Uuid> = HashSet::with_capacity(sagas.len());
     for (query, chunk) in sql::CREATE.chunks(sagas) {
         let mut query = query.bind(now);
@@ -54,7 +76,8 @@ async fn create(
             created.insert(row.try_get("saga_id")?);
         }
     }
-    let fresh: Vec<&NewSaga> = sagas.iter().filter(|saga| created.contains(&saga.id.as_uuid())).collect();
+    // One saga may be there twice: the first one counts.
+    let fresh: Vec<&NewSaga> = sagas.iter().filter(|saga| created.remove(&saga.id.as_uuid())).collect();
     let epoch = lease.map(|lease| lease.epoch.0);
     for (query, chunk) in sql::FIRST_TURN.chunks(&fresh) {
         let query = chunk.iter().fold(query.bind(now).bind(epoch), |query, saga| {
@@ -69,22 +92,14 @@ async fn create(
             .fold(query, |query, saga| query.bind(saga.id.as_uuid()).bind(saga.definition.clone()).bind(saga.version));
         query.execute(&mut *connection).await?;
     }
-    let mut receipts = Vec::with_capacity(sagas.len());
-    for saga in sagas {
-        receipts.push(if created.contains(&saga.id.as_uuid()) {
-            StartReceipt::Created
-        } else {
-            existing(connection, saga).await?
-        });
-    }
-    Ok(receipts)
+    Ok(fresh.iter().map(|saga| (saga.id.as_uuid(), (&*saga.definition, &*saga.key))).collect())
 }
 
-/// The saga that has the key: perhaps this very one, from an earlier try.
-async fn existing(connection: &mut SqliteConnection, saga: &NewSaga) -> Result<StartReceipt, sqlx::Error> {
+/// The saga that has the key: perhaps this very one, from an earlier try. None when nobody has it.
+async fn existing(connection: &mut SqliteConnection, saga: &NewSaga) -> Result<Option<StartReceipt>, sqlx::Error> {
     let query = sqlx::query(sql::BY_KEY).bind(saga.definition.clone()).bind(saga.key.clone());
-    let header = rows::header(&query.fetch_one(connection).await?)?;
-    Ok(if header.id == saga.id { StartReceipt::Created } else { StartReceipt::Exists(header) })
+    let header = query.fetch_optional(connection).await?.as_ref().map(rows::header).transpose()?;
+    Ok(header.map(|header| if header.id == saga.id { StartReceipt::Created } else { StartReceipt::Exists(header) }))
 }
 
 /// A saga was not started in the caller's transaction.

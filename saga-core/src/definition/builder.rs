@@ -10,7 +10,6 @@ use super::bound::{Bound, BoundStep};
 use super::plan::{Kind, Policy, StepPlan};
 use super::source::{Brand, Resolver, Soft, Source, output_resolver, soft_resolver};
 use crate::checkpoint::Checkpoint;
-use crate::id::StepName;
 use crate::retry::RetryPolicy;
 use crate::step::{Compensation, Step};
 
@@ -25,6 +24,7 @@ pub(crate) struct Draft {
     pub(crate) bound: Vec<Arc<dyn BoundStep>>,
     /// The steps that the next one comes after.
     frontier: Vec<usize>,
+    pub(crate) deadline: Option<Duration>,
 }
 
 /// Declares the steps of one saga, inside [`Definition::build`](super::Definition::build).
@@ -128,6 +128,25 @@ impl<'id> SagaBuilder<'id> {
         handles
     }
 
+    /// By when, counted from its start, the saga must have passed its point of no return: otherwise it
+    /// turns back as soon as it safely can. Past that point, and on the way back, it has no meaning.
+    /// Default: none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use saga_core::{step_fn, Definition};
+    ///
+    /// let definition = Definition::build("quick", 1, |saga, name| {
+    ///     saga.deadline(Duration::from_secs(60));
+    ///     let hello = saga.query("hello", step_fn(async |_cx, name: String| Ok(format!("hello {name}"))), name);
+    ///     saga.returns(hello)
+    /// })?;
+    /// # Ok::<(), saga_core::BuildError>(())
+    /// ```
+    pub fn deadline(&self, limit: Duration) {
+        self.draft.borrow_mut().deadline = Some(limit);
+    }
+
     /// What the saga returns when it completes: a handle, a tuple of handles, or `()`.
     pub fn returns<R: Source<'id>>(&self, output: R) -> Returns<'id, R::Value> {
         let mut reads = Vec::new();
@@ -153,27 +172,25 @@ impl<'id> SagaBuilder<'id> {
         let index = draft.plans.len();
         let after = std::mem::replace(&mut draft.frontier, vec![index]);
         draft.bound.push(bound);
+        let run = match kind {
+            Kind::Retryable => patient(),
+            Kind::Query | Kind::Compensatable | Kind::Pivot | Kind::BestEffort => standard(),
+        };
         draft.plans.push(StepPlan {
-            name: StepName::from(name),
-            kind,
-            after,
             reads,
-            run: match kind {
-                Kind::Retryable => patient(),
-                Kind::Query | Kind::Compensatable | Kind::Pivot | Kind::BestEffort => standard(),
-            },
             compensate: (kind == Kind::Compensatable).then(patient),
+            ..StepPlan::new(name, kind, after, run)
         });
         StepHandle { draft: self.draft, index, brand: PhantomData, types: PhantomData }
     }
 }
 
 fn standard() -> Policy {
-    Policy { retry: RetryPolicy::standard(), timeout: TIMEOUT }
+    Policy::new(RetryPolicy::standard(), TIMEOUT)
 }
 
 fn patient() -> Policy {
-    Policy { retry: RetryPolicy::patient(), timeout: TIMEOUT }
+    Policy::new(RetryPolicy::patient(), TIMEOUT)
 }
 
 impl fmt::Debug for SagaBuilder<'_> {
@@ -251,6 +268,30 @@ impl<T, K> StepHandle<'_, T, K> {
         self.change(|plan| plan.run.timeout = limit)
     }
 
+    /// The service that the step calls, for example `gateway`: its retries, over all sagas of a worker,
+    /// share one budget ([`RetryBudget`](crate::engine::RetryBudget)). Default: none, no budget.
+    #[must_use = "a handle is how later steps take the output; bind it to `_` if none does"]
+    pub fn calls(self, dependency: &str) -> Self {
+        self.change(|plan| plan.dependency = Some(dependency.into()))
+    }
+
+    /// For how long, from its first use, the participant remembers the step's idempotency key. After
+    /// that the key is never sent again on the chance that it did nothing: the step's [`Step::probe`] is
+    /// asked first, and when that proves that nothing happened, the next attempt takes a new key
+    /// ([`StepContext::generation`](crate::StepContext::generation)). Default: as long as attempts go on.
+    #[must_use = "a handle is how later steps take the output; bind it to `_` if none does"]
+    pub fn key_horizon(self, horizon: Duration) -> Self {
+        self.change(|plan| plan.run.key_horizon = Some(horizon))
+    }
+
+    /// The participant answers a key that has failed with the same failure for ever, as some payment
+    /// gateways do. Before another attempt the step's [`Step::probe`] is then asked whether the failed one
+    /// had its effect after all; when it certainly had none, the next attempt takes a new key.
+    #[must_use = "a handle is how later steps take the output; bind it to `_` if none does"]
+    pub fn replays_errors(self) -> Self {
+        self.change(|plan| plan.replays_errors = true)
+    }
+
     fn change(self, change: impl FnOnce(&mut StepPlan)) -> Self {
         change(&mut self.draft.borrow_mut().plans[self.index]);
         self
@@ -268,6 +309,30 @@ impl<T> StepHandle<'_, T, Compensatable> {
     #[must_use = "a handle is how later steps take the output; bind it to `_` if none does"]
     pub fn compensation_timeout(self, limit: Duration) -> Self {
         self.change(|plan| plan.compensate.get_or_insert_with(patient).timeout = limit)
+    }
+}
+
+impl<T> StepHandle<'_, T, Compensatable> {
+    /// For how long, from its first use, the participant remembers the compensation's idempotency key.
+    /// After that it is not sent again: a human is called. Default: as long as attempts go on, which is
+    /// right for compensations that look first what there is to undo.
+    #[must_use = "a handle is how later steps take the output; bind it to `_` if none does"]
+    pub fn compensation_key_horizon(self, horizon: Duration) -> Self {
+        self.change(|plan| plan.compensate.get_or_insert_with(patient).key_horizon = Some(horizon))
+    }
+
+    /// A request that was lost on its way may be carried out after its compensation found nothing to
+    /// undo. For this long after such a compensation the step's [`Step::probe`] is asked now and then
+    /// (after 1 min, 10 min, 1 h, 24 h, and at the end) whether that has happened; if so, the step is
+    /// compensated again. The saga is over meanwhile, for whoever waits for it.
+    ///
+    /// [`Probe::Unknown`](crate::Probe::Unknown) means "not so far" here, and at the end "it did not come": a
+    /// participant that cannot be asked is an error of the probe.
+    ///
+    /// Not needed where the participant refuses what comes after its compensation. Default: no watch.
+    #[must_use = "a handle is how later steps take the output; bind it to `_` if none does"]
+    pub fn watch_for_late_effects(self, watch: Duration) -> Self {
+        self.change(|plan| plan.watch = Some(watch))
     }
 }
 

@@ -86,8 +86,8 @@ impl<I: Checkpoint, O: Send + 'static> Definition<I, O> {
             (output, reads)
         };
         let (output, reads) = returns;
-        let builder::Draft { plans, bound, .. } = draft.into_inner();
-        let plan = Plan::new(plans, reads)?;
+        let builder::Draft { plans, bound, deadline, .. } = draft.into_inner();
+        let plan = Plan::new(plans, reads)?.with_deadline(deadline);
         let outline = Outline::of(name, version, &plan);
         let blueprint = Blueprint { name: name.into(), version, plan, steps: bound, outline };
         Ok(Self { blueprint: Arc::new(blueprint), output: Arc::new(output), types: PhantomData })

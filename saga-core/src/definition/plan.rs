@@ -1,5 +1,6 @@
 //! The pure shape of a definition: steps, their kinds and their order. All that the machine knows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,22 @@ pub struct Policy {
     pub retry: RetryPolicy,
     /// How long one attempt may take.
     pub timeout: Duration,
+    /// For how long participants remember the operation's key, from its first use: after that it is
+    /// not sent again. None when they remember it for as long as attempts go on.
+    pub key_horizon: Option<Duration>,
+}
+
+impl Policy {
+    /// These attempts, each this long at most, under a key that participants remember.
+    #[must_use]
+    pub const fn new(retry: RetryPolicy, timeout: Duration) -> Self {
+        Self { retry, timeout, key_horizon: None }
+    }
+
+    /// Whether some limit counts from the time when attempts begin.
+    pub(crate) fn counts_time(&self) -> bool {
+        self.key_horizon.is_some() || self.retry.within_max().is_some()
+    }
 }
 
 /// One step, as the machine sees it. Other steps are named by their index in the plan.
@@ -69,6 +86,33 @@ pub struct StepPlan {
     pub run: Policy,
     /// How it is compensated; none when it is never undone.
     pub compensate: Option<Policy>,
+    /// Whether its participant answers a key that has failed with the same failure for ever: another
+    /// attempt then takes a new key, once it is certain that nothing happened under the old one.
+    pub replays_errors: bool,
+    /// For how long after a compensation that may have come before the effect the participant is
+    /// asked whether the effect came late; none when it refuses what comes late by itself.
+    pub watch: Option<Duration>,
+    /// The service that it calls, by the name under which its retries are budgeted.
+    pub dependency: Option<Arc<str>>,
+}
+
+impl StepPlan {
+    /// A step with these attempts and no compensation, after the steps `after`.
+    #[must_use]
+    pub fn new(name: impl Into<StepName>, kind: Kind, after: Vec<usize>, run: Policy) -> Self {
+        let name = name.into();
+        Self {
+            name,
+            kind,
+            after,
+            reads: Vec::new(),
+            run,
+            compensate: None,
+            replays_errors: false,
+            watch: None,
+            dependency: None,
+        }
+    }
 }
 
 /// The steps of a definition in an order that keeps every dependency, checked against the grammar
@@ -79,6 +123,7 @@ pub struct Plan {
     /// For each step, whether each other step comes strictly after it.
     before: Vec<Vec<bool>>,
     returns: Vec<usize>,
+    deadline: Option<Duration>,
 }
 
 impl Plan {
@@ -89,9 +134,22 @@ impl Plan {
     /// A [`BuildError`] that names the first rule broken.
     pub fn new(steps: Vec<StepPlan>, returns: Vec<usize>) -> Result<Self, BuildError> {
         let before = reachability(&steps);
-        let plan = Self { steps, before, returns };
+        let plan = Self { steps, before, returns, deadline: None };
         plan.check()?;
         Ok(plan)
+    }
+
+    /// The same plan with a deadline: a saga that has not passed its point of no return by then, from
+    /// its start, turns back.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Option<Duration>) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// By when, from its start, a saga must have passed its point of no return.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.deadline
     }
 
     /// The steps, in order of declaration.

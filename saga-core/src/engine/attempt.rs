@@ -1,11 +1,13 @@
 //! One attempt: runs the user's code under its time limit, and reports how it ended whatever happens.
 
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
-use tracing::{Instrument as _, debug, info_span};
+use tracing::{Instrument as _, debug, info_span, warn};
 
 use super::telemetry;
 use crate::checkpoint::Payload;
@@ -13,6 +15,9 @@ use crate::definition::{Prepared, Success};
 use crate::fault::{Class, Effect, Fault};
 use crate::machine::{ProbeAnswer, Report};
 use crate::step::{Probe, StepContext};
+
+/// A step that keeps its thread for longer than this is reported: it should have awaited something.
+const BLOCKING: Duration = Duration::from_millis(500);
 
 /// Runs the attempt. Dropping the future drops the user's: the attempt's fate is then unknown.
 pub(crate) async fn run(prepared: Prepared, cx: StepContext, payload_max_bytes: usize) -> Report {
@@ -31,6 +36,10 @@ pub(crate) async fn run(prepared: Prepared, cx: StepContext, payload_max_bytes: 
             telemetry::retried(&definition, &step, op);
         }
         let attempt = AssertUnwindSafe(async move { (prepared.run)(cx).await }).catch_unwind();
+        let attempt = watchful(attempt, |took| {
+            warn!(blocked_ms = took.as_millis(), "the step blocked its thread; move blocking work to spawn_blocking");
+            telemetry::blocked(&definition, &step);
+        });
         let report = match tokio::time::timeout(limit, attempt).await {
             Ok(Ok(Ok(success))) => accept(success, payload_max_bytes),
             Ok(Ok(Err(error))) => Report::Failed { fault: error.fault().clone(), retry_after: error.retry_after() },
@@ -48,6 +57,22 @@ pub(crate) async fn run(prepared: Prepared, cx: StepContext, payload_max_bytes: 
         report
     }
     .instrument(span)
+    .await
+}
+
+/// Tells when the future kept its thread for long: while it does, heartbeats and time limits wait.
+async fn watchful<T>(future: impl Future<Output = T>, blocked: impl Fn(Duration)) -> T {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        // The real clock: a thread that is blocked does not see virtual time pass.
+        let began = std::time::Instant::now();
+        let answer = future.as_mut().poll(context);
+        let took = began.elapsed();
+        if took > BLOCKING {
+            blocked(took);
+        }
+        answer
+    })
     .await
 }
 

@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::alert::{Alert, LogAlert};
 use super::batch::Batcher;
+use super::budget::{Budgets, RetryBudget};
 use super::clock::JournalClock;
 use super::error::OpenError;
 use super::watch::Watchers;
@@ -38,6 +39,7 @@ pub(crate) struct Options {
     pub(crate) housekeeping_interval: Duration,
     pub(crate) start_timeout: Duration,
     pub(crate) alert: Arc<dyn Alert>,
+    pub(crate) budgets: HashMap<Arc<str>, RetryBudget>,
 }
 
 impl EngineBuilder {
@@ -53,6 +55,7 @@ impl EngineBuilder {
                 housekeeping_interval: Duration::from_secs(30),
                 start_timeout: Duration::from_secs(10),
                 alert: Arc::new(LogAlert),
+                budgets: HashMap::new(),
             },
             limits: Limits::default(),
         }
@@ -122,6 +125,14 @@ impl EngineBuilder {
         self
     }
 
+    /// How many retries the service of this name is asked to bear, see
+    /// [`StepHandle::calls`](crate::StepHandle::calls). Default: [`RetryBudget::default`].
+    #[must_use]
+    pub fn retry_budget(mut self, dependency: &str, budget: RetryBudget) -> Self {
+        self.options.budgets.insert(dependency.into(), budget);
+        self
+    }
+
     /// Where dead letters are reported. Default: an error in the log.
     #[must_use]
     pub fn on_alert(mut self, alert: impl Alert) -> Self {
@@ -162,6 +173,7 @@ impl EngineBuilder {
             slots: Arc::new(Semaphore::new(limits.in_flight_max.clamp(1, Semaphore::MAX_PERMITS))),
             incarnation: Mutex::new(None),
             watchers: Watchers::default(),
+            budgets: Budgets::new(options.budgets.clone()),
             alerts: Notify::new(),
             claims: Notify::new(),
             hint: AtomicI64::new(i64::MAX),

@@ -9,14 +9,15 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use futures_util::{FutureExt as _, future::Future};
 use tokio::sync::OwnedSemaphorePermit;
-use tracing::{Instrument as _, error, info_span};
+use tracing::{Instrument as _, error, info_span, warn};
 
 use super::attempt::{self, panic_message};
 use super::incarnation::{Hold, Incarnation, Written};
 use super::saga::{Rest, Saga, describe, moment, set_aside};
 use super::{Inner, telemetry};
+use crate::fault::Class;
 use crate::id::SagaId;
-use crate::journal::{After, LetterChange};
+use crate::journal::{After, LetterChange, Standing};
 use crate::machine::{Attempt, AttentionReason, IllegalRecord, Report};
 use crate::step::StepContext;
 use crate::time::Timestamp;
@@ -144,9 +145,11 @@ impl Driver {
             Rest::Ended(end) => After::End(*end),
             Rest::Wait { attempts, .. } if !idle || !attempts.is_empty() => After::Keep,
             Rest::Wait { wake_at, .. } => {
-                let soon = wake_at.is_some_and(|at| at.since(self.inner.clock.now()) <= STAY_MAX);
-                let attention = self.saga.state().needs_attention();
-                if soon && begin { After::Keep } else { After::Park { wake_at: *wake_at, attention } }
+                let standing = self.saga.standing();
+                // Who waits for a saga that is rolled back need not wait for what may come late.
+                let soon = standing != Standing::Watching
+                    && wake_at.is_some_and(|at| at.since(self.inner.clock.now()) <= STAY_MAX);
+                if soon && begin { After::Keep } else { After::Park { wake_at: *wake_at, standing } }
             }
         }
     }
@@ -155,6 +158,7 @@ impl Driver {
     async fn append(&mut self, after: After) -> Result<(), Stop> {
         let turn = self.saga.turn(after, fastrand::i64(..))?;
         let opened: Vec<AttentionReason> = turn.letters.iter().filter_map(opened).collect();
+        let (ending, late_effects) = (self.saga.ending(), self.saga.late_effects());
         match self.incarnation.appender.submit(turn).await.unwrap_or(Written::Lost) {
             Written::Durable => {}
             Written::Lost => return Err(Stop::Lost),
@@ -170,8 +174,12 @@ impl Driver {
         }
         self.saga.turn_written();
         let definition = &self.saga.blueprint.name;
-        if let After::End(end) = after {
+        if let Some(end) = ending {
             telemetry::ended(definition, end);
+        }
+        if late_effects > 0 {
+            warn!(saga.id = %self.saga.id, "an effect came after its compensation; compensating it again");
+            telemetry::late_effects(definition, late_effects);
         }
         if let After::Park { wake_at: Some(at), .. } = after {
             self.inner.due_hint(at);
@@ -192,22 +200,42 @@ impl Driver {
                 return Err(Stop::Lost);
             }
             let cx = self.context(attempt);
+            if let Some(dependency) = self.dependency(attempt).filter(|_| attempt.number == 1) {
+                self.inner.budgets.deposit(dependency, attempt.op, cx.now);
+            }
             let max = self.inner.limits.payload_max_bytes;
             running.push(Box::pin(async move { (attempt, attempt::run(prepared, cx, max).await) }));
         }
         Ok(())
     }
 
+    fn dependency(&self, attempt: Attempt) -> Option<&Arc<str>> {
+        self.saga.blueprint.plan.steps()[attempt.step].dependency.as_ref()
+    }
+
+    /// The report, with the wait that the dependency's retry budget asks for.
+    fn paced(&self, attempt: Attempt, report: Report, now: Timestamp) -> Report {
+        match (report, self.dependency(attempt)) {
+            (Report::Failed { fault, retry_after }, Some(dependency)) if fault.class == Class::Transient => {
+                let wait = self.inner.budgets.withdraw(dependency, attempt.op, now);
+                Report::Failed { fault, retry_after: retry_after.max(Some(wait)) }
+            }
+            (report, _) => report,
+        }
+    }
+
     fn context(&self, attempt: Attempt) -> StepContext {
-        let blueprint = &self.saga.blueprint;
+        let (blueprint, state, now) = (&self.saga.blueprint, self.saga.state(), self.inner.clock.now());
         StepContext {
             saga: self.saga.id,
             definition: blueprint.name.clone(),
             step: blueprint.plan.steps()[attempt.step].name.clone(),
             op: attempt.op,
             attempt: attempt.number,
+            generation: state.steps()[attempt.step].generation(),
             epoch: self.incarnation.epoch(),
-            timeout: blueprint.plan.policy(attempt.step, attempt.op).timeout,
+            now,
+            timeout: state.time_limit(&blueprint.plan, attempt, now),
         }
     }
 
@@ -232,6 +260,7 @@ impl Driver {
         let mut ended = ended;
         while let Some((attempt, report)) = ended {
             let now = self.inner.clock.now();
+            let report = self.paced(attempt, report, now);
             self.saga.report(attempt, report, moment(now, &self.inner.limits))?;
             ended = running.next().now_or_never().flatten();
         }

@@ -11,7 +11,7 @@ use super::error::OutcomeError;
 use super::saga::Saga;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::definition::{Blueprint, Definition};
-use crate::fault::Fault;
+use crate::fault::{Class, Effect, Fault};
 use crate::id::{SagaId, StepName};
 use crate::journal::{DeadLetter, SagaStatus};
 use crate::machine::{Direction, SagaState};
@@ -36,15 +36,18 @@ pub enum SagaOutcome<O> {
 /// Why a saga turned back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The step that failed.
-    pub step: StepName,
+    /// The step that failed; none when the saga was halted from outside, by its deadline.
+    pub step: Option<StepName>,
     /// How it failed.
     pub fault: Fault,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} failed: {}", self.step, self.fault)
+        match &self.step {
+            Some(step) => write!(f, "{step} failed: {}", self.fault),
+            None => self.fault.fmt(f),
+        }
     }
 }
 
@@ -118,7 +121,7 @@ impl<O: Send + 'static> SagaHandle<O> {
                 let letters = journal.dead_letters(Some(saga), LETTERS).await.map_err(failed)?;
                 Ok(Some(SagaOutcome::NeedsAttention(letters)))
             }
-            SagaStatus::Ended(_) => {
+            SagaStatus::Watching | SagaStatus::Ended(_) => {
                 let history =
                     journal.load(&[saga]).await.map_err(failed)?.pop().ok_or(OutcomeError::NotFound { saga })?;
                 let replayed = Saga::replay(self.blueprint.clone(), &history)
@@ -134,8 +137,12 @@ impl<O: Send + 'static> SagaHandle<O> {
                 .map(SagaOutcome::Completed)
                 .map_err(|source| OutcomeError::Undecodable { saga: self.id, source });
         }
+        if let Some(halt) = state.halted() {
+            let fault = Fault { class: Class::Terminal, effect: Effect::NotApplied, message: halt.to_string() };
+            return Ok(SagaOutcome::RolledBack(Failure { step: None, fault }));
+        }
         let cause = state.cause();
-        let step = cause.map_or_else(|| StepName::from(""), |step| step.name().clone());
+        let step = cause.map(|step| step.name().clone());
         let fault = cause.and_then(|step| step.fault().cloned()).unwrap_or_else(|| Fault::unknown(String::new()));
         Ok(SagaOutcome::RolledBack(Failure { step, fault }))
     }

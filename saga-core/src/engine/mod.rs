@@ -3,6 +3,7 @@
 mod alert;
 mod attempt;
 mod batch;
+mod budget;
 mod builder;
 mod clock;
 mod drive;
@@ -28,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 pub use alert::Alert;
+pub use budget::RetryBudget;
 pub use builder::EngineBuilder;
 pub use error::{HistoryError, OpenError, OperatorError, OutcomeError, StartError};
 pub use handle::{Failure, SagaHandle, SagaOutcome};
@@ -45,6 +47,7 @@ use crate::id::SagaId;
 use crate::journal::{DeadLetter, Journal, JournalError, NewSaga, SagaSummary};
 use crate::limits::Limits;
 use crate::time::Timestamp;
+use budget::Budgets;
 
 /// How long a worker that has been shut down, and whose grace is over, goes on trying to hand back what
 /// it holds.
@@ -74,6 +77,7 @@ pub(crate) struct Inner {
     /// The lease that this worker holds, if it is a worker and holds one.
     incarnation: Mutex<Option<Arc<Incarnation>>>,
     pub(crate) watchers: Watchers,
+    pub(crate) budgets: Budgets,
     /// Starts sagas that belong to no worker yet.
     pub(crate) starter: Batcher<NewSaga, Begun>,
     /// There may be dead letters to report.

@@ -111,16 +111,14 @@ impl Operator {
             known.apply(record).map_err(|error| OperatorError::Unreadable { saga, source: error.into() })
         });
         let turn = match &applied {
-            Ok(()) => {
-                known.turn(After::Park { wake_at: Some(now), attention: known.state().needs_attention() }, nonce())
-            }
+            Ok(()) => known.turn(After::Park { wake_at: Some(now), standing: known.standing() }, nonce()),
             // It changed between looking and claiming: give it back as it was.
             Err(_) => {
                 let wake_at = match known.settle(now, false) {
                     Ok(Rest::Wait { wake_at, .. }) => wake_at,
                     Ok(Rest::Ended(_)) | Err(_) => None,
                 };
-                known.turn(After::Park { wake_at, attention: known.state().needs_attention() }, nonce())
+                known.turn(After::Park { wake_at, standing: known.standing() }, nonce())
             }
         };
         let turn = turn.map_err(|source| OperatorError::Unreadable {

@@ -9,11 +9,11 @@ use super::error::HistoryError;
 use crate::checkpoint::Payload;
 use crate::definition::{Blueprint, Outputs, Prepared};
 use crate::id::{Op, SagaId, StepName};
-use crate::journal::{After, End, History, LetterChange, Turn};
+use crate::journal::{After, End, History, LetterChange, Standing, Turn};
 use crate::limits::Limits;
 use crate::machine::{
-    Attempt, AttentionReason, Direction, IllegalRecord, Moment, Next, Record, Report, SagaState, decode_turn,
-    encode_turn,
+    Attempt, AttentionReason, Direction, IllegalRecord, Moment, Next, ProbeAnswer, Record, Report, SagaState,
+    decode_turn, encode_turn,
 };
 use crate::time::Timestamp;
 
@@ -38,8 +38,8 @@ pub(crate) struct Saga {
 
 impl Saga {
     /// A saga that is about to be started.
-    pub(crate) fn new(id: SagaId, blueprint: Arc<Blueprint>, input: Payload) -> Self {
-        let state = SagaState::new(&blueprint.plan, input.clone());
+    pub(crate) fn new(id: SagaId, blueprint: Arc<Blueprint>, input: Payload, now: Timestamp) -> Self {
+        let state = SagaState::new(&blueprint.plan, input.clone(), now);
         Self { turn: vec![Record::Started { input }], ..Self::with_state(id, blueprint, state) }
     }
 
@@ -49,7 +49,7 @@ impl Saga {
             decode_turn(&stored.body).map_err(|source| HistoryError::Turn { seq, source })
         };
         let turns = history.turns.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
-        let state = SagaState::replay(&blueprint.plan, &turns)?;
+        let state = SagaState::replay(&blueprint.plan, &turns, history.header.created_at)?;
         Ok(Self::with_state(history.header.id, blueprint, state))
     }
 
@@ -95,7 +95,7 @@ impl Saga {
         loop {
             match self.state.next(&self.blueprint.plan, now) {
                 Next::Append(record) => self.apply(record)?,
-                Next::Begin { step, op } if begin => self.begin(step, op)?,
+                Next::Begin { step, op } if begin => self.begin(step, op, now)?,
                 Next::Begin { .. } => {
                     // What is in flight goes on; what could begin is left for the next owner, at once.
                     return Ok(Rest::Wait { attempts: Vec::new(), wake_at: Some(now) });
@@ -110,7 +110,7 @@ impl Saga {
     }
 
     /// Writes the intent of an operation, or calls a human when its input cannot be had.
-    fn begin(&mut self, step: usize, op: Op) -> Result<(), IllegalRecord> {
+    fn begin(&mut self, step: usize, op: Op, now: Timestamp) -> Result<(), IllegalRecord> {
         let known = &self.state.steps()[step];
         let name = known.name().clone();
         // A user's `map`, or a `Deserialize`, may panic: that is this saga's trouble, and no other's.
@@ -124,8 +124,8 @@ impl Saga {
         };
         match prepared {
             Ok(prepared) if known.input().is_none_or(|input| input == prepared.input) => {
-                let (attempt, input) = (known.tally(op).attempts + 1, prepared.input);
-                self.apply(Record::Begun { step: name, op, attempt, input })?;
+                let intent = self.state.intent(&self.blueprint.plan, step, op, prepared.input, now);
+                self.apply(intent)?;
                 self.prepared.insert(step, prepared);
                 Ok(())
             }
@@ -148,11 +148,37 @@ impl Saga {
     ) -> Result<(), IllegalRecord> {
         let op = match op {
             // On the way back, a step that cannot be asked about is a compensation that cannot go on.
-            Op::Probe if self.state.direction() == Direction::Backward => Op::Compensate,
+            Op::Probe if matches!(self.state.direction(), Direction::Backward | Direction::RolledBack) => {
+                Op::Compensate
+            }
             Op::Probe | Op::Run => Op::Run,
             Op::Compensate => Op::Compensate,
         };
         self.apply(Record::NeedsAttention { step: Some(step), op, reason, error })
+    }
+
+    /// How the saga stands while it is parked.
+    pub(crate) fn standing(&self) -> Standing {
+        match self.state.direction() {
+            _ if self.state.needs_attention() => Standing::NeedsAttention,
+            Direction::RolledBack => Standing::Watching,
+            Direction::Forward | Direction::Committed | Direction::Backward | Direction::Completed => Standing::Waiting,
+        }
+    }
+
+    /// How the saga ends with the turn that is being made, for those who wait for it.
+    pub(crate) fn ending(&self) -> Option<End> {
+        self.turn.iter().find_map(|record| match record {
+            Record::Completed => Some(End::Completed),
+            Record::RolledBack => Some(End::RolledBack),
+            _ => None,
+        })
+    }
+
+    /// How many effects came late, by the turn that is being made.
+    pub(crate) fn late_effects(&self) -> u64 {
+        let late = |record: &&Record| matches!(record, Record::Watched { answer: ProbeAnswer::Applied(_), .. });
+        self.turn.iter().filter(late).count() as u64
     }
 
     /// The decoded input of an intent, once.
@@ -222,7 +248,10 @@ impl Saga {
                             op: *op,
                             resolution: "superseded".to_owned(),
                             actor: "engine".to_owned(),
-                            reason: format!("the saga turned back at {step}"),
+                            reason: match step {
+                                Some(step) => format!("the saga turned back at {step}"),
+                                None => "the saga turned back".to_owned(),
+                            },
                         }
                     }));
                 }
@@ -233,6 +262,8 @@ impl Saga {
                 | Record::Interrupted { .. }
                 | Record::Probed { .. }
                 | Record::SoftFailed { .. }
+                | Record::Halted { .. }
+                | Record::Watched { .. }
                 | Record::Compensated { .. }
                 | Record::Completed
                 | Record::RolledBack => {}
@@ -272,7 +303,7 @@ pub(crate) fn set_aside(id: SagaId, seq: u32, nonce: i64, error: String) -> Resu
         seq,
         nonce,
         body: encode_turn(&[record])?,
-        after: After::Park { wake_at: None, attention: true },
+        after: After::Park { wake_at: None, standing: Standing::NeedsAttention },
         letters: vec![LetterChange::Open { step: None, op, reason, error, attempts: 0 }],
     })
 }

@@ -83,8 +83,8 @@ pub(crate) async fn start<I: Checkpoint, O: Send + 'static>(
     match here(inner, new.id) {
         Some(here) => {
             local = Some(inner.watchers.watch(new.id));
-            let saga = first_intents(inner, Saga::new(new.id, blueprint.clone(), input.clone()))
-                .unwrap_or_else(|| Saga::new(new.id, blueprint, input));
+            let saga = first_intents(inner, Saga::new(new.id, blueprint.clone(), input.clone(), inner.clock.now()))
+                .unwrap_or_else(|| Saga::new(new.id, blueprint, input, inner.clock.now()));
             inner.drivers.spawn(start_here(inner.clone(), here, saga, new.clone(), reply));
         }
         None => {

@@ -26,6 +26,11 @@ pub(crate) fn ended(definition: &Arc<str>, end: End) {
     counter!(name, "definition" => definition.clone()).increment(1);
 }
 
+/// Effects came after their compensations.
+pub(crate) fn late_effects(definition: &Arc<str>, count: u64) {
+    counter!("saga_late_effects_total", "definition" => definition.clone()).increment(count);
+}
+
 /// A dead letter was opened.
 pub(crate) fn dead_lettered(definition: &Arc<str>, reason: AttentionReason) {
     counter!("saga_dead_lettered_total", "definition" => definition.clone(), "reason" => reason.as_str()).increment(1);
@@ -41,6 +46,12 @@ pub(crate) fn attempted(definition: &Arc<str>, step: &StepName, op: Op, took: Du
         "result" => if failed { "failed" } else { "ok" },
     )
     .record(took);
+}
+
+/// A step kept its thread for long.
+pub(crate) fn blocked(definition: &Arc<str>, step: &StepName) {
+    counter!("saga_step_blocked_total", "definition" => definition.clone(), "step" => step.as_str().to_owned())
+        .increment(1);
 }
 
 /// An attempt after the first began.

@@ -1,5 +1,6 @@
 //! What can go wrong with a journal, by what the caller can do about it.
 
+use super::NewSaga;
 use crate::id::Epoch;
 
 /// A journal call failed. The variants are the caller's next moves.
@@ -53,6 +54,16 @@ impl JournalError {
     /// An [`JournalError::Unavailable`] from any cause.
     pub fn unavailable(doing: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Unavailable { doing, source: source.into() }
+    }
+
+    /// The refusal of a start whose saga id another saga has: ids are made once and never shared.
+    #[must_use]
+    pub fn id_taken(saga: &NewSaga) -> Self {
+        let NewSaga { id, definition, key, .. } = saga;
+        Self::Misconfigured {
+            problem: format!("the id {id} of the new saga {definition}/{key} belongs to another saga: make a new id"),
+            source: None,
+        }
     }
 
     /// Whether sending the same call again can succeed.

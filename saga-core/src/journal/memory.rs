@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::{
     After, Appended, Claim, ClaimOne, Claimed, DeadLetter, End, History, Journal, JournalError, Lease, LetterChange,
-    NewSaga, SagaHeader, SagaStatus, SagaSummary, StartReceipt, Stored, Turn,
+    NewSaga, SagaHeader, SagaStatus, SagaSummary, Standing, StartReceipt, Stored, Turn,
 };
 use crate::definition::Outline;
 use crate::id::{Epoch, Op, SagaId, StepName};
@@ -59,7 +59,7 @@ struct TurnRow {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Owned(Epoch),
-    Parked { due: Option<Timestamp>, attention: bool },
+    Parked { due: Option<Timestamp>, standing: Standing },
     Ended { end: End, at: Timestamp },
 }
 
@@ -102,6 +102,19 @@ impl Tables {
         }
     }
 
+    /// An id belongs to one definition and key, in the tables and in the call itself.
+    fn check_ids(&self, sagas: &[NewSaga]) -> Result<(), JournalError> {
+        let mut pairs: HashMap<SagaId, (&str, &str)> = HashMap::new();
+        for saga in sagas {
+            let pair = (&*saga.definition, &*saga.key);
+            let stored = self.sagas.get(&saga.id).map(|row| (&*row.header.definition, &*row.header.key));
+            if stored.unwrap_or(pair) != pair || *pairs.entry(saga.id).or_insert(pair) != pair {
+                return Err(JournalError::id_taken(saga));
+            }
+        }
+        Ok(())
+    }
+
     fn is_fenced(&self, epoch: Epoch) -> bool {
         self.leases.get(&epoch).is_none_or(|row| row.fenced)
     }
@@ -120,7 +133,7 @@ impl Tables {
         row.turns.push(TurnRow { nonce: turn.nonce, stored });
         match turn.after {
             After::Keep => {}
-            After::Park { wake_at, attention } => row.place = Place::Parked { due: wake_at, attention },
+            After::Park { wake_at, standing } => row.place = Place::Parked { due: wake_at, standing },
             After::End(end) => row.place = Place::Ended { end, at: now },
         }
         let header = row.header.clone();
@@ -168,8 +181,11 @@ impl Tables {
         let status = match row.place {
             Place::Owned(epoch) if self.is_fenced(epoch) => SagaStatus::Waiting,
             Place::Owned(_) => SagaStatus::Running,
-            Place::Parked { attention: true, .. } => SagaStatus::NeedsAttention,
-            Place::Parked { .. } => SagaStatus::Waiting,
+            Place::Parked { standing, .. } => match standing {
+                Standing::Waiting => SagaStatus::Waiting,
+                Standing::NeedsAttention => SagaStatus::NeedsAttention,
+                Standing::Watching => SagaStatus::Watching,
+            },
             Place::Ended { end, .. } => SagaStatus::Ended(end),
         };
         Some(SagaSummary { header: row.header.clone(), status })
@@ -216,7 +232,7 @@ impl Journal for MemoryJournal {
         let mut released = 0;
         for row in tables.sagas.values_mut() {
             if matches!(row.place, Place::Owned(epoch) if epoch == lease.epoch) {
-                row.place = Place::Parked { due: Some(now), attention: false };
+                row.place = Place::Parked { due: Some(now), standing: Standing::Waiting };
                 released += 1;
             }
         }
@@ -245,6 +261,7 @@ impl Journal for MemoryJournal {
         if let Some(lease) = lease {
             tables.check(lease)?;
         }
+        tables.check_ids(sagas)?;
         let mut receipts = Vec::with_capacity(sagas.len());
         for saga in sagas {
             let pair = (saga.definition.clone(), saga.key.clone());
@@ -262,7 +279,7 @@ impl Journal for MemoryJournal {
                 created_at: now,
             };
             let epoch = lease.map(|lease| lease.epoch);
-            let place = epoch.map_or(Place::Parked { due: Some(now), attention: false }, Place::Owned);
+            let place = epoch.map_or(Place::Parked { due: Some(now), standing: Standing::Waiting }, Place::Owned);
             let stored = Stored { at: now, epoch, body: saga.body.clone() };
             let turns = vec![TurnRow { nonce: saga.nonce, stored }];
             tables.keys.insert(pair, saga.id);

@@ -13,7 +13,7 @@ pub use error::JournalError;
 pub use memory::MemoryJournal;
 pub use model::{
     After, Appended, Claim, ClaimOne, Claimed, DeadLetter, End, History, LetterChange, NewSaga, SagaHeader, SagaStatus,
-    SagaSummary, StartReceipt, Stored, Turn,
+    SagaSummary, Standing, StartReceipt, Stored, Turn,
 };
 
 use crate::definition::Outline;

@@ -76,11 +76,22 @@ pub enum After {
     Park {
         /// When it is due; none when it waits for a human alone.
         wake_at: Option<Timestamp>,
-        /// Whether it waits for a human.
-        attention: bool,
+        /// How it stands meanwhile.
+        standing: Standing,
     },
     /// It is over.
     End(End),
+}
+
+/// How a parked saga stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// It waits for its time, or for a worker.
+    Waiting,
+    /// It waits for a human.
+    NeedsAttention,
+    /// It is rolled back, and participants are still watched for effects that come late.
+    Watching,
 }
 
 /// How a saga ended.
@@ -197,6 +208,8 @@ pub enum SagaStatus {
     Waiting,
     /// It waits for a human.
     NeedsAttention,
+    /// It is rolled back, and participants are still watched for effects that come late.
+    Watching,
     /// It is over.
     Ended(End),
 }

@@ -6,10 +6,13 @@ mod record;
 mod report;
 mod resolve;
 mod state;
+mod step_state;
+mod watch;
 
 pub use next::{Attempt, Next};
 pub use phase::{Event, Phase, TRANSITIONS, next_phase, to_matrix, to_mermaid};
-pub use record::{AttentionReason, ProbeAnswer, Record, Resolution, decode_turn, encode_turn};
+pub use record::{AttentionReason, Halt, ProbeAnswer, Record, Resolution, decode_turn, encode_turn};
 pub use report::{Moment, Report};
 pub use resolve::Refused;
-pub use state::{Direction, IllegalRecord, SagaState, StepState, Tally};
+pub use state::{Direction, IllegalRecord, SagaState};
+pub use step_state::{StepState, Tally};

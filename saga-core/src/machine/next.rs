@@ -1,10 +1,14 @@
 //! What comes next: a pure function of the plan, the state and the time. No decision is taken
 //! anywhere else.
 
+use std::time::Duration;
+
 use super::phase::Phase;
-use super::record::{AttentionReason, Record};
-use super::state::{Direction, SagaState, StepState};
+use super::record::{AttentionReason, Halt, Record};
+use super::state::{Direction, SagaState};
+use super::step_state::StepState;
 use crate::definition::{Kind, Plan};
+use crate::fault::Class;
 use crate::id::Op;
 use crate::time::Timestamp;
 
@@ -52,30 +56,89 @@ impl SagaState {
             return Next::Wait { attempts: Vec::new(), wake_at: None };
         }
         let decision = match self.direction() {
-            Direction::Completed | Direction::RolledBack => return Next::Ended,
+            Direction::Completed => return Next::Ended,
+            Direction::RolledBack => self.next_watch(now),
             Direction::Forward | Direction::Committed => self.next_forward(plan, now),
             Direction::Backward => self.next_backward(plan, now),
         };
-        decision.unwrap_or_else(|| self.wait())
+        decision.unwrap_or_else(|| self.wait(plan))
     }
 
     fn next_forward(&self, plan: &Plan, now: Timestamp) -> Option<Next> {
         let steps = || self.steps().iter().enumerate();
+        if self.halted().is_none() && self.deadline(plan).is_some_and(|deadline| deadline <= now) {
+            return Some(Next::Append(Record::Halted { cause: Halt::Deadline }));
+        }
         // A failure is dealt with before anything new begins.
-        if let Some(next) = steps().find_map(|(index, step)| self.after_failure(plan, index, step)) {
+        if let Some(next) = steps().find_map(|(index, step)| self.after_failure(plan, index, step, now)) {
             return Some(next);
         }
-        let ready = |(index, step): &(usize, &StepState)| match step.phase() {
-            Phase::Pending => plan.steps()[*index].after.iter().all(|&before| self.went_by(before)),
-            phase => phase == Phase::Waiting && is_due(step, now),
-        };
-        if let Some((step, _)) = steps().find(ready) {
-            return Some(Next::Begin { step, op: Op::Run });
+        if (0..self.steps().len()).all(|index| self.went_by(index)) {
+            return Some(Next::Append(Record::Completed));
         }
         if let Some((step, _)) = steps().find(|(_, step)| probe_is_due(step, now)) {
             return Some(Next::Begin { step, op: Op::Probe });
         }
-        (0..self.steps().len()).all(|index| self.went_by(index)).then_some(Next::Append(Record::Completed))
+        let halted = self.is_halted_forward();
+        if halted && self.can_turn_back(plan) {
+            return Some(Next::Append(Record::TurnedBack { step: None }));
+        }
+        let ready = |(index, step): &(usize, &StepState)| match step.phase() {
+            // An operator has the pivot tried once more: its outcome is in doubt.
+            Phase::Waiting if halted => is_in_doubt(plan, *index, step) && is_due(step, now),
+            Phase::Pending if halted => false,
+            Phase::Pending => plan.steps()[*index].after.iter().all(|&before| self.went_by(before)),
+            phase => phase == Phase::Waiting && is_due(step, now),
+        };
+        let (step, _) = steps().find(ready)?;
+        let op = if self.must_ask_first(plan, step, now) { Op::Probe } else { Op::Run };
+        Some(Next::Begin { step, op })
+    }
+
+    /// When a saga that can still turn back has to.
+    pub(super) fn deadline(&self, plan: &Plan) -> Option<Timestamp> {
+        let deadline = plan.deadline().filter(|_| self.direction() == Direction::Forward)?;
+        Some(self.started_at().after(deadline))
+    }
+
+    /// Whether a halted saga can turn back now: nothing is under way, and the pivot's outcome is not
+    /// in doubt.
+    fn can_turn_back(&self, plan: &Plan) -> bool {
+        self.steps().iter().enumerate().all(|(index, step)| {
+            let asks = step.in_flight().is_some() || step.phase() == Phase::ProbeWaiting;
+            !asks && !is_in_doubt(plan, index, step)
+        })
+    }
+
+    /// Whether the participant must be asked what became of the last attempt before another one is
+    /// made: the key would be answered with the old failure, or is not remembered any more.
+    pub(super) fn must_ask_first(&self, plan: &Plan, index: usize, now: Timestamp) -> bool {
+        let (step, planned) = (&self.steps()[index], &plan.steps()[index]);
+        step.maybe_applied() && (planned.replays_errors || out_of_time(step.keyed_at(), planned.run.key_horizon, now))
+    }
+
+    /// The generation of the key for the next attempt of the step itself.
+    #[must_use]
+    pub fn next_generation(&self, plan: &Plan, index: usize) -> u32 {
+        let (step, planned) = (&self.steps()[index], &plan.steps()[index]);
+        let proven = step.tally(Op::Run).attempts > 0 && !step.maybe_applied();
+        step.generation() + u32::from(proven && (planned.replays_errors || step.probed()))
+    }
+
+    /// Whether a step that was proven to have had no effect begins anew, under a new key.
+    fn begins_anew(&self, plan: &Plan, index: usize, now: Timestamp) -> bool {
+        let (step, planned) = (&self.steps()[index], &plan.steps()[index]);
+        let renews = planned.replays_errors || planned.run.key_horizon.is_some();
+        let transient = step.fault().is_some_and(|fault| fault.class == Class::Transient);
+        let tally = step.tally(Op::Run);
+        renews
+            && step.phase() == Phase::NotApplied
+            && step.probed()
+            && transient
+            && !self.is_halted_forward()
+            && planned.kind != Kind::BestEffort
+            && planned.run.retry.allows_another(tally.since_granted)
+            && !out_of_time(tally.since, planned.run.retry.within_max(), now)
     }
 
     /// Whether the saga can go on past this step.
@@ -84,19 +147,23 @@ impl SagaState {
     }
 
     /// What a step that was given up leads to.
-    fn after_failure(&self, plan: &Plan, index: usize, step: &StepState) -> Option<Next> {
+    fn after_failure(&self, plan: &Plan, index: usize, step: &StepState, now: Timestamp) -> Option<Next> {
         let unknown = step.phase() == Phase::Unknown;
         if !unknown && step.phase() != Phase::NotApplied {
             return None;
+        }
+        if self.begins_anew(plan, index, now) {
+            return Some(Next::Begin { step: index, op: Op::Run });
         }
         let name = step.name().clone();
         let can_turn_back = self.direction() == Direction::Forward;
         Some(match plan.steps()[index].kind {
             Kind::BestEffort => Next::Append(Record::SoftFailed { step: name }),
-            Kind::Query | Kind::Compensatable if can_turn_back => Next::Append(Record::TurnedBack { step: name }),
-            Kind::Pivot if !unknown => Next::Append(Record::TurnedBack { step: name }),
+            Kind::Query | Kind::Compensatable if can_turn_back => Next::Append(Record::TurnedBack { step: Some(name) }),
+            Kind::Pivot if !unknown => Next::Append(Record::TurnedBack { step: Some(name) }),
             Kind::Pivot if !step.probed() => Next::Begin { step: index, op: Op::Probe },
             Kind::Pivot => call_human(step, Op::Run, AttentionReason::UnknownOutcome),
+            Kind::Retryable if unknown && step.probed() => call_human(step, Op::Run, AttentionReason::UnknownOutcome),
             Kind::Query | Kind::Compensatable | Kind::Retryable => call_human(step, Op::Run, AttentionReason::Failed),
         })
     }
@@ -118,12 +185,27 @@ impl SagaState {
             }
             let standing = matches!(step.phase(), Phase::Done | Phase::Unknown | Phase::SoftFailed);
             let again = step.phase() == Phase::UndoWaiting && is_due(step, now);
+            let horizon = plan.policy(index, Op::Compensate).key_horizon;
+            if again && out_of_time(step.tally(Op::Compensate).since, horizon, now) {
+                return Some(call_human(step, Op::Compensate, AttentionReason::KeyExpired));
+            }
             if again || standing && !self.is_owed_after(plan, index) {
                 return Some(Next::Begin { step: index, op: Op::Compensate });
             }
         }
         let owed = (0..self.steps().len()).any(|index| self.is_owed(plan, index));
         (!owed).then_some(Next::Append(Record::RolledBack))
+    }
+
+    /// After the end: whose participant is to be asked about a late effect.
+    fn next_watch(&self, now: Timestamp) -> Option<Next> {
+        let steps = self.steps().iter();
+        let due = steps.clone().position(|step| step.phase() == Phase::Undone && is_due(step, now));
+        if let Some(step) = due {
+            return Some(Next::Begin { step, op: Op::Probe });
+        }
+        let watches = steps.clone().any(|step| step.phase() == Phase::Watching || step.due().is_some());
+        (!watches).then_some(Next::Ended)
     }
 
     /// Whether the step's compensation is owed and not yet done: it was begun, and nothing proves
@@ -148,7 +230,8 @@ impl SagaState {
                 | Phase::Blocked
                 | Phase::Skipped
                 | Phase::NotApplied
-                | Phase::Undone => false,
+                | Phase::Undone
+                | Phase::Watching => false,
             }
     }
 
@@ -157,13 +240,17 @@ impl SagaState {
         (index + 1..self.steps().len()).any(|later| plan.is_before(index, later) && self.is_owed(plan, later))
     }
 
-    fn wait(&self) -> Next {
+    fn wait(&self, plan: &Plan) -> Next {
         let steps = self.steps().iter();
+        let watches = self.direction() == Direction::RolledBack;
+        // A late effect is not asked for before the saga is over.
+        let due = |step: &StepState| step.due().filter(|_| watches || step.phase() != Phase::Undone);
+        let deadline = self.deadline(plan).filter(|_| self.halted().is_none());
         let attempts = steps.clone().enumerate().filter_map(|(index, step)| {
             let op = step.in_flight()?;
             Some(Attempt { step: index, op, number: step.tally(op).attempts })
         });
-        Next::Wait { attempts: attempts.collect(), wake_at: steps.filter_map(StepState::due).min() }
+        Next::Wait { attempts: attempts.collect(), wake_at: steps.filter_map(due).chain(deadline).min() }
     }
 }
 
@@ -171,11 +258,21 @@ fn is_due(step: &StepState, now: Timestamp) -> bool {
     step.due().is_some_and(|due| due <= now)
 }
 
+pub(super) fn out_of_time(since: Option<Timestamp>, limit: Option<Duration>, now: Timestamp) -> bool {
+    since.zip(limit).is_some_and(|(since, limit)| since.after(limit) <= now)
+}
+
+/// Whether the step is the pivot, and may have had its effect.
+fn is_in_doubt(plan: &Plan, index: usize, step: &StepState) -> bool {
+    plan.steps()[index].kind == Kind::Pivot && step.maybe_applied()
+}
+
 fn probe_is_due(step: &StepState, now: Timestamp) -> bool {
     step.phase() == Phase::ProbeWaiting && is_due(step, now)
 }
 
 fn call_human(step: &StepState, op: Op, reason: AttentionReason) -> Next {
-    let error = step.fault().map_or_else(String::new, |fault| fault.message.clone());
+    let fault = if op == Op::Compensate { step.undo_fault() } else { step.fault() };
+    let error = fault.or(step.fault()).map_or_else(String::new, |fault| fault.message.clone());
     Next::Append(Record::NeedsAttention { step: Some(step.name().clone()), op, reason, error })
 }

@@ -37,6 +37,8 @@ pub enum Phase {
     UndoBlocked,
     /// Compensated.
     Undone,
+    /// Compensated, and the participant is asked whether the effect came late.
+    Watching,
 }
 
 /// What moves a step from one phase to another.
@@ -78,11 +80,19 @@ pub enum Event {
     GiveUpUndo,
     /// A human is called for the compensation.
     BlockUndo,
+    /// The participant is asked whether the effect came late.
+    BeginWatch,
+    /// It did not, so far; or the question failed, and is asked again.
+    Quiet,
+    /// It did.
+    LateEffect,
+    /// The question went unanswered to the end.
+    GiveUpWatch,
 }
 
 impl Phase {
     /// All phases, in the order of a step's life.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Pending,
         Self::Running,
         Self::Waiting,
@@ -99,12 +109,13 @@ impl Phase {
         Self::UndoFailed,
         Self::UndoBlocked,
         Self::Undone,
+        Self::Watching,
     ];
 }
 
 impl Event {
     /// All events.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Begin,
         Self::Succeed,
         Self::Retry,
@@ -123,6 +134,10 @@ impl Event {
         Self::RetryUndo,
         Self::GiveUpUndo,
         Self::BlockUndo,
+        Self::BeginWatch,
+        Self::Quiet,
+        Self::LateEffect,
+        Self::GiveUpWatch,
     ];
 }
 
@@ -139,6 +154,8 @@ pub const TRANSITIONS: &[(Phase, Event, Phase)] = {
         (P::Running, E::GiveUpUnknown, P::Unknown),
         (P::Waiting, E::Begin, P::Running),
         (P::Waiting, E::Block, P::Blocked),
+        // Sending the same key again would prove nothing, or do it twice: ask first.
+        (P::Waiting, E::BeginProbe, P::Probing),
         // The saga turned back while the step waited for its next attempt.
         (P::Waiting, E::GiveUpNotApplied, P::NotApplied),
         (P::Waiting, E::GiveUpUnknown, P::Unknown),
@@ -150,6 +167,8 @@ pub const TRANSITIONS: &[(Phase, Event, Phase)] = {
         // The saga turned back while the step waited for a human.
         (P::Blocked, E::GiveUpNotApplied, P::NotApplied),
         (P::Blocked, E::GiveUpUnknown, P::Unknown),
+        // Proven to have had no effect under the old key: again, under a new one.
+        (P::NotApplied, E::Begin, P::Running),
         (P::NotApplied, E::SoftFail, P::SoftFailed),
         (P::NotApplied, E::Block, P::Blocked),
         (P::Unknown, E::SoftFail, P::SoftFailed),
@@ -176,6 +195,11 @@ pub const TRANSITIONS: &[(Phase, Event, Phase)] = {
         (P::UndoFailed, E::BlockUndo, P::UndoBlocked),
         (P::UndoBlocked, E::RetryUndo, P::UndoWaiting),
         (P::UndoBlocked, E::Undo, P::Undone),
+        (P::Undone, E::BeginWatch, P::Watching),
+        (P::Undone, E::BlockUndo, P::UndoBlocked),
+        (P::Watching, E::Quiet, P::Undone),
+        (P::Watching, E::LateEffect, P::Done),
+        (P::Watching, E::GiveUpWatch, P::UndoFailed),
     ]
 };
 

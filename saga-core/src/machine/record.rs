@@ -28,6 +28,13 @@ pub enum Record {
         /// Which attempt of this operation, counted from one.
         #[serde(default = "one", skip_serializing_if = "is_one")]
         attempt: u32,
+        /// The generation of its key: one more each time that it is certain that nothing happened
+        /// under the key before.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        generation: u32,
+        /// When it began; written where a limit counts from it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
         /// The fingerprint of the step's input.
         input: Digest,
     },
@@ -76,15 +83,35 @@ pub enum Record {
         /// The step.
         step: StepName,
     },
-    /// The saga turned back because of this step.
+    /// The saga is to turn back as soon as it safely can, though no step has failed.
+    Halted {
+        /// Why.
+        cause: Halt,
+    },
+    /// The saga turned back.
     TurnedBack {
-        /// The step whose failure turned it.
-        step: StepName,
+        /// The step whose failure turned it; none when it was halted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepName>,
     },
     /// The step's compensation is done.
     Compensated {
         /// The step.
         step: StepName,
+        /// When the participant is asked whether the effect came late, after all; none when that is
+        /// not to be expected.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        watch_at: Option<Timestamp>,
+    },
+    /// The saga is rolled back, and the participant was asked whether the effect came late.
+    Watched {
+        /// The step.
+        step: StepName,
+        /// What it answered. When it has happened, the saga goes back to compensate it.
+        answer: ProbeAnswer,
+        /// When it is asked again; none when this was the last time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        watch_at: Option<Timestamp>,
     },
     /// The operation cannot go on without a human: a dead letter was opened.
     NeedsAttention {
@@ -116,6 +143,22 @@ pub enum Record {
     RolledBack,
 }
 
+/// Why a saga turns back though no step has failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Halt {
+    /// Its deadline passed.
+    Deadline,
+}
+
+impl std::fmt::Display for Halt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Deadline => "the saga's deadline passed",
+        })
+    }
+}
+
 /// What a probe found out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -140,6 +183,8 @@ pub enum AttentionReason {
     Poison,
     /// Its input, or the output to be undone, does not decode in this binary.
     Undecodable,
+    /// Its key is older than participants remember it, so that sending it again could do it twice.
+    KeyExpired,
     /// Its input is not what it was at the first attempt, though the key would be the same.
     InputChanged,
     /// The saga's history cannot be read by this binary.
@@ -155,6 +200,7 @@ impl AttentionReason {
             Self::UnknownOutcome => "unknown-outcome",
             Self::Poison => "poison",
             Self::Undecodable => "undecodable",
+            Self::KeyExpired => "key-expired",
             Self::InputChanged => "input-changed",
             Self::Unreadable => "unreadable",
         }
@@ -207,6 +253,11 @@ fn is_run(op: &Op) -> bool {
 
 fn one() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(generation: &u32) -> bool {
+    *generation == 0
 }
 
 fn is_one(attempt: &u32) -> bool {

@@ -1,7 +1,8 @@
 //! The state of a saga, and `apply`: the only code that changes it, live or replayed.
 
 use super::phase::{Event, Phase, next_phase};
-use super::record::{AttentionReason, ProbeAnswer, Record, Resolution};
+use super::record::{AttentionReason, Halt, ProbeAnswer, Record, Resolution};
+use super::step_state::StepState;
 use crate::checkpoint::{Digest, Payload};
 use crate::definition::{Kind, Plan};
 use crate::fault::{Effect, Fault};
@@ -28,172 +29,6 @@ impl Direction {
     #[must_use]
     pub fn is_end(self) -> bool {
         matches!(self, Self::Completed | Self::RolledBack)
-    }
-}
-
-/// What is known of one step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StepState {
-    name: StepName,
-    phase: Phase,
-    output: Option<Payload>,
-    /// The fingerprint of the input at the first intent.
-    input: Option<Digest>,
-    /// Some attempt to run may have had its effect, and nothing has settled the question since.
-    maybe_applied: bool,
-    /// The participant has been asked since the last attempt.
-    probed: bool,
-    run: Tally,
-    probe: Tally,
-    undo: Tally,
-    due: Option<Timestamp>,
-    fault: Option<Fault>,
-}
-
-/// The attempts of one operation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// All attempts that have begun.
-    pub attempts: u32,
-    /// Attempts since an operator last granted a fresh budget.
-    pub since_granted: u32,
-    /// How often the worker crashed during one, since an operator last granted a fresh budget.
-    pub crashes: u32,
-}
-
-impl StepState {
-    fn new(name: StepName) -> Self {
-        Self {
-            name,
-            phase: Phase::Pending,
-            output: None,
-            input: None,
-            maybe_applied: false,
-            probed: false,
-            run: Tally::default(),
-            probe: Tally::default(),
-            undo: Tally::default(),
-            due: None,
-            fault: None,
-        }
-    }
-
-    /// The step's name.
-    #[must_use]
-    pub fn name(&self) -> &StepName {
-        &self.name
-    }
-
-    /// Where it stands.
-    #[must_use]
-    pub fn phase(&self) -> Phase {
-        self.phase
-    }
-
-    /// What it left, once it is done.
-    #[must_use]
-    pub fn output(&self) -> Option<&Payload> {
-        self.output.as_ref()
-    }
-
-    /// The fingerprint of its input, once it has begun.
-    #[must_use]
-    pub fn input(&self) -> Option<Digest> {
-        self.input
-    }
-
-    /// Whether some attempt may have had an effect that nothing has settled since.
-    #[must_use]
-    pub fn maybe_applied(&self) -> bool {
-        self.maybe_applied
-    }
-
-    /// Whether the participant has been asked since the last attempt.
-    #[must_use]
-    pub fn probed(&self) -> bool {
-        self.probed
-    }
-
-    /// The attempts of one of its operations.
-    #[must_use]
-    pub fn tally(&self, op: Op) -> Tally {
-        match op {
-            Op::Run => self.run,
-            Op::Probe => self.probe,
-            Op::Compensate => self.undo,
-        }
-    }
-
-    /// When its next attempt is due, while it waits for one.
-    #[must_use]
-    pub fn due(&self) -> Option<Timestamp> {
-        self.due
-    }
-
-    /// How it last failed.
-    #[must_use]
-    pub fn fault(&self) -> Option<&Fault> {
-        self.fault.as_ref()
-    }
-
-    /// Why the saga went on without it, for a best-effort step that failed.
-    #[must_use]
-    pub fn soft_failure(&self) -> Option<&str> {
-        self.fault.as_ref().filter(|_| self.phase == Phase::SoftFailed).map(|fault| fault.message.as_str())
-    }
-
-    /// The operation whose attempt is under way, if one is.
-    #[must_use]
-    pub fn in_flight(&self) -> Option<Op> {
-        match self.phase {
-            Phase::Running => Some(Op::Run),
-            Phase::Probing => Some(Op::Probe),
-            Phase::Undoing => Some(Op::Compensate),
-            Phase::Pending
-            | Phase::Waiting
-            | Phase::Blocked
-            | Phase::Done
-            | Phase::SoftFailed
-            | Phase::Skipped
-            | Phase::NotApplied
-            | Phase::Unknown
-            | Phase::ProbeWaiting
-            | Phase::UndoWaiting
-            | Phase::UndoFailed
-            | Phase::UndoBlocked
-            | Phase::Undone => None,
-        }
-    }
-
-    /// The operation that waits for a human, if one does.
-    #[must_use]
-    pub fn blocked(&self) -> Option<Op> {
-        match self.phase {
-            Phase::Blocked => Some(Op::Run),
-            Phase::UndoBlocked => Some(Op::Compensate),
-            Phase::Pending
-            | Phase::Running
-            | Phase::Waiting
-            | Phase::Done
-            | Phase::SoftFailed
-            | Phase::Skipped
-            | Phase::NotApplied
-            | Phase::Unknown
-            | Phase::Probing
-            | Phase::ProbeWaiting
-            | Phase::Undoing
-            | Phase::UndoWaiting
-            | Phase::UndoFailed
-            | Phase::Undone => None,
-        }
-    }
-
-    fn tally_mut(&mut self, op: Op) -> &mut Tally {
-        match op {
-            Op::Run => &mut self.run,
-            Op::Probe => &mut self.probe,
-            Op::Compensate => &mut self.undo,
-        }
     }
 }
 
@@ -226,6 +61,16 @@ pub enum IllegalRecord {
         /// Where the saga is heading.
         direction: Direction,
     },
+    /// A new key needs the proof that nothing happened under the old one.
+    #[error("the step {step} begins with the key of generation {found}, and stands at {expected}")]
+    UnprovenKey {
+        /// The step.
+        step: StepName,
+        /// The generation that the record names.
+        found: u32,
+        /// The generation of the step's present key.
+        expected: u32,
+    },
     /// A history must begin with its start, once.
     #[error("the history does not begin with its start")]
     NotStarted,
@@ -235,8 +80,11 @@ pub enum IllegalRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SagaState {
     input: Payload,
-    direction: Direction,
-    steps: Vec<StepState>,
+    started_at: Timestamp,
+    pub(super) direction: Direction,
+    /// The saga is to turn back as soon as it safely can.
+    halted: Option<Halt>,
+    pub(super) steps: Vec<StepState>,
     /// The step that turned the saga back.
     cause: Option<usize>,
     turns: u32,
@@ -247,9 +95,11 @@ pub struct SagaState {
 impl SagaState {
     /// The state of a new saga with this input, before its first step.
     #[must_use]
-    pub fn new(plan: &Plan, input: Payload) -> Self {
+    pub fn new(plan: &Plan, input: Payload, started_at: Timestamp) -> Self {
         Self {
             input,
+            started_at,
+            halted: None,
             direction: Direction::Forward,
             steps: plan.steps().iter().map(|step| StepState::new(step.name.clone())).collect(),
             cause: None,
@@ -258,15 +108,15 @@ impl SagaState {
         }
     }
 
-    /// Folds a whole history: recovery.
+    /// Folds a whole history: recovery. `started_at` is when the journal says that it began.
     ///
     /// # Errors
     /// When the history is not one that this machine could have written under this plan.
-    pub fn replay(plan: &Plan, turns: &[Vec<Record>]) -> Result<Self, IllegalRecord> {
+    pub fn replay(plan: &Plan, turns: &[Vec<Record>], started_at: Timestamp) -> Result<Self, IllegalRecord> {
         let Some(Record::Started { input }) = turns.first().and_then(|turn| turn.first()) else {
             return Err(IllegalRecord::NotStarted);
         };
-        let mut state = Self::new(plan, input.clone());
+        let mut state = Self::new(plan, input.clone(), started_at);
         for (nth, turn) in turns.iter().enumerate() {
             for record in turn.iter().skip(usize::from(nth == 0)) {
                 state.apply(plan, record)?;
@@ -280,6 +130,18 @@ impl SagaState {
     #[must_use]
     pub fn input(&self) -> &Payload {
         &self.input
+    }
+
+    /// When the saga was started.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    /// Why the saga turns, or turned, back though no step has failed.
+    #[must_use]
+    pub fn halted(&self) -> Option<&Halt> {
+        self.halted.as_ref()
     }
 
     /// Where the saga is heading.
@@ -328,12 +190,14 @@ impl SagaState {
     /// # Errors
     /// When the record does not fit; the state is then unchanged.
     pub fn apply(&mut self, plan: &Plan, record: &Record) -> Result<(), IllegalRecord> {
-        if self.direction.is_end() {
+        if self.direction.is_end() && !self.is_of_watch(plan, record) {
             return Err(self.wrong_direction("a record after the end"));
         }
         match record {
             Record::Started { .. } => Err(self.wrong_direction("a second start")),
-            Record::Begun { step, op, attempt: _, input } => self.begin(plan, step, *op, *input),
+            Record::Begun { step, op, attempt: _, generation, at, input } => {
+                self.begin(plan, step, *op, *generation, *at, *input)
+            }
             Record::Done { step, output } => self.succeed(plan, step, output),
             Record::Failed { step, op, fault, retry_at } => {
                 self.fail(plan, step, *op, fault.clone(), *retry_at).map(drop)
@@ -345,8 +209,10 @@ impl SagaState {
             }
             Record::Probed { step, answer } => self.probed(plan, step, answer),
             Record::SoftFailed { step } => self.shift(plan, step, Event::SoftFail).map(drop),
-            Record::TurnedBack { step } => self.turn_back(plan, step),
-            Record::Compensated { step } => self.shift(plan, step, Event::Undo).map(drop),
+            Record::Halted { cause } => self.halt(cause),
+            Record::TurnedBack { step } => self.turn_back(plan, step.as_ref()),
+            Record::Compensated { step, watch_at } => self.compensated(plan, step, *watch_at),
+            Record::Watched { step, answer, watch_at } => self.watched(plan, step, answer, *watch_at),
             Record::NeedsAttention { step: None, .. } => {
                 self.unreadable = true;
                 Ok(())
@@ -380,21 +246,45 @@ impl SagaState {
         }
     }
 
-    fn begin(&mut self, plan: &Plan, step: &StepName, op: Op, input: Digest) -> Result<(), IllegalRecord> {
+    fn begin(
+        &mut self,
+        plan: &Plan,
+        step: &StepName,
+        op: Op,
+        generation: u32,
+        at: Option<Timestamp>,
+        input: Digest,
+    ) -> Result<(), IllegalRecord> {
+        let index = self.find(plan, step)?;
+        let known = &self.steps[index];
         let event = match op {
             Op::Run => Event::Begin,
+            Op::Probe if known.phase == Phase::Undone => Event::BeginWatch,
             Op::Probe => Event::BeginProbe,
             Op::Compensate => Event::BeginUndo,
         };
-        let index = self.shift(plan, step, event)?;
+        let renewed = op == Op::Run && !known.maybe_applied && generation == known.generation + 1;
+        if generation != known.generation && !renewed {
+            let (step, expected) = (step.clone(), known.generation);
+            return Err(IllegalRecord::UnprovenKey { step, found: generation, expected });
+        }
+        // Asking again after an answer is a new question, with attempts of its own.
+        let asks_anew = op == Op::Probe && known.phase != Phase::ProbeWaiting;
+        self.shift(plan, step, event)?;
         let state = &mut self.steps[index];
         state.input.get_or_insert(input);
         state.due = None;
         let tally = state.tally_mut(op);
+        if asks_anew {
+            (tally.since_granted, tally.since) = (0, None);
+        }
         tally.attempts += 1;
         tally.since_granted += 1;
+        tally.since = tally.since.or(at);
         if op == Op::Run {
             state.probed = false;
+            state.keyed_at = if renewed { at } else { state.keyed_at.or(at) };
+            state.generation = generation;
         }
         // Without a pivot, the first retryable step is the point of no return.
         if op == Op::Run && plan.steps()[index].kind == Kind::Retryable && self.direction == Direction::Forward {
@@ -431,7 +321,10 @@ impl SagaState {
             Op::Run => has_effect && (self.steps[index].maybe_applied || fault.effect == Effect::Unknown),
             Op::Probe | Op::Compensate => self.steps[index].maybe_applied,
         };
+        let watching = self.steps[index].phase == Phase::Watching;
         let event = match (op, retry_at) {
+            (Op::Probe, Some(_)) if watching => Event::Quiet,
+            (Op::Probe, None) if watching => Event::GiveUpWatch,
             (Op::Run, Some(_)) => Event::Retry,
             (Op::Run, None) if maybe_applied => Event::GiveUpUnknown,
             (Op::Run, None) => Event::GiveUpNotApplied,
@@ -441,12 +334,18 @@ impl SagaState {
             (Op::Compensate, None) => Event::GiveUpUndo,
         };
         self.shift(plan, step, event)?;
+        if event == Event::GiveUpWatch {
+            // Nobody can tell whether the effect came late: the saga is not over.
+            self.direction = Direction::Backward;
+        }
         let state = &mut self.steps[index];
         state.maybe_applied = maybe_applied;
         state.probed = op == Op::Probe && retry_at.is_none();
         state.due = retry_at;
-        // A failing probe must not hide why the step itself failed.
-        if op != Op::Probe || state.fault.is_none() {
+        // Neither a failing probe nor a failing compensation may hide why the step itself failed.
+        if op == Op::Compensate || watching {
+            state.undo_fault = Some(fault);
+        } else if op == Op::Run || state.fault.is_none() {
             state.fault = Some(fault);
         }
         Ok(index)
@@ -473,19 +372,31 @@ impl SagaState {
         Ok(())
     }
 
-    fn turn_back(&mut self, plan: &Plan, step: &StepName) -> Result<(), IllegalRecord> {
-        let cause = self.find(plan, step)?;
+    fn halt(&mut self, cause: &Halt) -> Result<(), IllegalRecord> {
+        if self.direction != Direction::Forward {
+            return Err(self.wrong_direction("halted"));
+        }
+        self.halted = Some(cause.clone());
+        self.give_up(|phase| phase == Phase::Waiting)
+    }
+
+    fn turn_back(&mut self, plan: &Plan, step: Option<&StepName>) -> Result<(), IllegalRecord> {
+        let cause = step.map(|step| self.find(plan, step)).transpose()?;
         if self.direction != Direction::Forward {
             return Err(self.wrong_direction("turned back"));
         }
         self.direction = Direction::Backward;
-        self.cause = Some(cause);
-        // What waits for another attempt, or for a human, has none any more.
-        for state in &mut self.steps {
-            if matches!(state.phase, Phase::Waiting | Phase::Blocked) {
-                state.phase = if state.maybe_applied { Phase::Unknown } else { Phase::NotApplied };
-                state.due = None;
-            }
+        self.cause = cause;
+        self.give_up(|phase| matches!(phase, Phase::Waiting | Phase::Blocked))
+    }
+
+    /// What waits for another attempt, or for a human, has none any more.
+    fn give_up(&mut self, waits: impl Fn(Phase) -> bool) -> Result<(), IllegalRecord> {
+        for state in self.steps.iter_mut().filter(|state| waits(state.phase)) {
+            let event = if state.maybe_applied { Event::GiveUpUnknown } else { Event::GiveUpNotApplied };
+            let (step, from) = (state.name.clone(), state.phase);
+            state.phase = next_phase(from, event).ok_or(IllegalRecord::NoSuchMove { step, from, event })?;
+            state.due = None;
         }
         Ok(())
     }
@@ -502,14 +413,22 @@ impl SagaState {
             Op::Run | Op::Probe => Event::Block,
             Op::Compensate => Event::BlockUndo,
         };
+        if op == Op::Compensate && self.direction == Direction::RolledBack {
+            // Nobody can ask whether the effect came late: the saga is not over.
+            self.direction = Direction::Backward;
+        }
         let index = self.shift(plan, step, event)?;
         let state = &mut self.steps[index];
         state.due = None;
         match reason {
             // The fault of the last attempt says it already.
-            AttentionReason::Failed | AttentionReason::UnknownOutcome | AttentionReason::Poison => {}
+            AttentionReason::Failed
+            | AttentionReason::UnknownOutcome
+            | AttentionReason::KeyExpired
+            | AttentionReason::Poison => {}
             AttentionReason::Undecodable | AttentionReason::InputChanged | AttentionReason::Unreadable => {
-                state.fault = Some(Fault::unknown(error.to_owned()));
+                let fault = Some(Fault::unknown(error.to_owned()));
+                if op == Op::Compensate { state.undo_fault = fault } else { state.fault = fault }
             }
         }
         Ok(())
@@ -533,14 +452,13 @@ impl SagaState {
             Resolution::Retry => {
                 // Due at once, with a fresh budget; the total goes on.
                 state.due = Some(Timestamp::from_micros(0));
-                let tally = state.tally_mut(op);
-                (tally.since_granted, tally.crashes) = (0, 0);
+                state.tally_mut(op).grant();
                 // The operator accepts the input as it is now.
                 state.input = None;
             }
             Resolution::Probe => {
                 state.probed = false;
-                (state.probe.since_granted, state.probe.crashes) = (0, 0);
+                state.probe.grant();
             }
             Resolution::Skip => {}
             Resolution::Supply(output) => {
@@ -554,7 +472,7 @@ impl SagaState {
     }
 
     /// Moves a step along the transition table.
-    fn shift(&mut self, plan: &Plan, step: &StepName, event: Event) -> Result<usize, IllegalRecord> {
+    pub(super) fn shift(&mut self, plan: &Plan, step: &StepName, event: Event) -> Result<usize, IllegalRecord> {
         let index = self.find(plan, step)?;
         let from = self.steps[index].phase;
         let to =
@@ -562,6 +480,9 @@ impl SagaState {
         let undoes = matches!(event, Event::BeginUndo | Event::BlockUndo);
         if undoes && self.direction != Direction::Backward {
             return Err(self.wrong_direction("a compensation"));
+        }
+        if event == Event::BeginWatch && self.direction != Direction::RolledBack {
+            return Err(self.wrong_direction("a question about late effects"));
         }
         // On the way back, what cannot go on is the compensation, never the step.
         if matches!(event, Event::Begin | Event::Block) && self.direction == Direction::Backward {

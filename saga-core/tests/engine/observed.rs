@@ -1,8 +1,13 @@
 //! What the engine tells the outside.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
 use metrics_util::debugging::DebuggingRecorder;
 use saga_core::journal::MemoryJournal;
 use saga_core::{Definition, StepContext, StepError, step_fn};
+
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::support::{completed, dead_letters, engine, quick, rolled_back};
 
@@ -43,4 +48,78 @@ async fn the_metrics_say_what_happened() {
     ] {
         assert!(names.contains(name), "{name} is missing from {names:?}");
     }
+}
+
+type Fields = BTreeMap<String, String>;
+
+/// Every span that was opened: its name and its fields.
+#[derive(Clone, Default)]
+struct Spans(Arc<Mutex<Vec<(String, Fields)>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Spans {
+    fn on_new_span(&self, attributes: &tracing::span::Attributes<'_>, _: &tracing::span::Id, _: Context<'_, S>) {
+        struct Visitor(Fields);
+        impl tracing::field::Visit for Visitor {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                self.0.insert(field.name().to_owned(), format!("{value:?}"));
+            }
+        }
+        let mut fields = Visitor(Fields::new());
+        attributes.record(&mut fields);
+        self.0.lock().unwrap().push((attributes.metadata().name().to_owned(), fields.0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_saga_and_every_attempt_has_a_span_that_says_which() {
+    let spans = Spans::default();
+    let _installed = tracing::subscriber::set_default(tracing_subscriber::registry().with(spans.clone()));
+    let definition = Definition::build("spanned", 7, |saga, n| {
+        let retried = step_fn(
+            async |cx: StepContext, n: i64| {
+                if cx.attempt() == 1 { Err(StepError::retry("again")) } else { Ok(n) }
+            },
+        );
+        let n = saga.query("retried", retried, n).retry(quick());
+        saga.returns(n)
+    })
+    .unwrap();
+    let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let saga = engine.start(&definition, "k", 1).await.unwrap();
+    completed(&saga).await;
+    let spans = spans.0.lock().unwrap().clone();
+    let named = |name: &str| spans.iter().filter(|(span, _)| span == name).map(|(_, f)| f.clone()).collect::<Vec<_>>();
+    let id = saga.id().to_string();
+    let runs = named("saga.run");
+    assert!(!runs.is_empty());
+    for run in runs {
+        assert_eq!((&*run["saga.id"], &*run["saga.definition"], &*run["saga.version"]), (&*id, "spanned", "7"));
+    }
+    let attempts: Vec<_> = named("saga.step").into_iter().map(|f| (f["saga.attempt"].clone(), f)).collect();
+    assert_eq!(attempts.iter().map(|(attempt, _)| &**attempt).collect::<Vec<_>>(), ["1", "2"]);
+    for (_, step) in attempts {
+        let said = (&*step["saga.id"], &*step["saga.definition"], &*step["saga.step"], &*step["saga.op"]);
+        assert_eq!(said, (&*id, "spanned", "retried", "run"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_blocks_its_thread_is_reported() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let definition = Definition::build("blocking", 1, |saga, n| {
+        let blocking = step_fn(async |_, n: i64| {
+            std::thread::sleep(std::time::Duration::from_millis(600));
+            Ok(n)
+        });
+        let n = saga.query("blocking", blocking, n);
+        saga.returns(n)
+    })
+    .unwrap();
+    let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    completed(&engine.start(&definition, "k", 0).await.unwrap()).await;
+    let reported =
+        snapshotter.snapshot().into_vec().iter().any(|(key, ..)| key.key().name() == "saga_step_blocked_total");
+    assert!(reported);
 }

@@ -58,6 +58,12 @@ pub(crate) fn engine_on(journal: impl saga_core::journal::Journal) -> EngineBuil
     Engine::builder(journal).lease_ttl(Duration::from_secs(3)).poll_interval(Duration::from_millis(100))
 }
 
+/// An engine for tests that wait for days of virtual time: it looks and renews rarely.
+pub(crate) fn unhurried(journal: &MemoryJournal) -> EngineBuilder {
+    let hour = Duration::from_secs(3600);
+    engine(journal).lease_ttl(hour).poll_interval(hour).housekeeping_interval(hour)
+}
+
 /// Three attempts, 10 ms apart.
 pub(crate) fn quick() -> RetryPolicy {
     RetryPolicy::fixed(Duration::from_millis(10)).attempts(3)

@@ -125,7 +125,7 @@ fn a_step_cannot_read_what_another_branch_may_not_have_done() {
 }
 
 fn policy() -> Policy {
-    Policy { retry: RetryPolicy::never(), timeout: Duration::from_secs(1) }
+    Policy::new(RetryPolicy::never(), Duration::from_secs(1))
 }
 
 proptest! {
@@ -148,12 +148,8 @@ proptest! {
         let rest = rest.strip_prefix('p').unwrap_or(rest);
         let matches = rest.chars().all(|letter| letter == 'r');
         let steps = kinds.iter().enumerate().map(|(nth, kind)| StepPlan {
-            name: format!("s{nth}").as_str().into(),
-            kind: *kind,
-            after: nth.checked_sub(1).into_iter().collect(),
-            reads: Vec::new(),
-            run: policy(),
             compensate: (*kind == Kind::Compensatable).then(policy),
+            ..StepPlan::new(format!("s{nth}").as_str(), *kind, nth.checked_sub(1).into_iter().collect(), policy())
         });
         prop_assert_eq!(Plan::new(steps.collect(), Vec::new()).is_ok(), matches);
     }

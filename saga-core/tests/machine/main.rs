@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod corrupt;
 mod grammar;
 mod property;
 mod table;

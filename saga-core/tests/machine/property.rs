@@ -12,15 +12,20 @@ use saga_core::machine::{
 };
 use saga_core::{Class, Digest, Effect, Fault, Kind, Limits, Op, Payload, Plan, RetryPolicy, StepName, Timestamp};
 
-/// How many sagas are driven; each from its own seed.
+/// How many sagas are driven, each from its own seed; `SAGA_SEEDS` sets another number, `SAGA_SEED`
+/// replays one.
 const SEEDS: u64 = 20_000;
+const STARTED_AT: Timestamp = Timestamp::from_micros(1);
+/// How long a late effect is watched for, and how late it can be.
+const WATCH: Duration = Duration::from_secs(25 * 60 * 60);
 
 #[test]
 fn no_saga_breaks_a_promise_whatever_happens_to_it() {
-    let only = std::env::var("SAGA_SEED").ok().and_then(|seed| seed.parse().ok());
+    let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    let (only, seeds) = (number("SAGA_SEED"), number("SAGA_SEEDS").unwrap_or(SEEDS));
     let mut seen = BTreeMap::new();
     let mut moves = BTreeSet::new();
-    for seed in only.map_or(0..SEEDS, |seed: u64| seed..seed + 1) {
+    for seed in only.map_or(0..seeds, |seed| seed..seed + 1) {
         let driven = std::panic::catch_unwind(|| Run::new(seed).drive());
         match driven {
             Ok((counts, moved)) => {
@@ -50,6 +55,11 @@ fn no_saga_breaks_a_promise_whatever_happens_to_it() {
             "soft failure",
             "poison",
             "pivot disproved",
+            "asked before another attempt",
+            "a new key",
+            "halted",
+            "late effect",
+            "key expired",
         ] {
             assert!(seen.get(what).copied().unwrap_or(0) > 20, "{what} was hardly ever seen: {seen:?}");
         }
@@ -70,6 +80,8 @@ struct Run {
     now: Timestamp,
     /// Effects that stand in the world, by step.
     standing: BTreeSet<usize>,
+    /// Effects on their way, by step: when they happen.
+    late: BTreeMap<usize, Timestamp>,
     /// Steps for which some attempt began that is not proven to have had no effect.
     owed: BTreeSet<usize>,
     decisions: u32,
@@ -83,13 +95,14 @@ impl Run {
         let mut rng = Rng::with_seed(seed);
         let plan = loop {
             if let Ok(plan) = Plan::new(random_steps(&mut rng), Vec::new()) {
-                break plan;
+                let deadline = (rng.u8(0..4) == 0).then(|| Duration::from_micros(rng.u64(0..400)));
+                break plan.with_deadline(deadline);
             }
         };
         let input = Payload::from_json("1".to_owned()).unwrap();
         let mut limits = Limits::default();
         limits.crashes_max = rng.u32(2..5);
-        let state = SagaState::new(&plan, input.clone());
+        let state = SagaState::new(&plan, input.clone(), STARTED_AT);
         Self {
             rng,
             plan,
@@ -97,8 +110,9 @@ impl Run {
             state,
             durable: Vec::new(),
             turn: vec![Record::Started { input }],
-            now: Timestamp::from_micros(1),
+            now: STARTED_AT,
             standing: BTreeSet::new(),
+            late: BTreeMap::new(),
             owed: BTreeSet::new(),
             decisions: 0,
             seen: Vec::new(),
@@ -108,10 +122,10 @@ impl Run {
 
     fn drive(mut self) -> (Vec<&'static str>, BTreeSet<(String, String)>) {
         for _ in 0..5_000 {
-            let Some(attempts) = self.settle() else {
+            let Some((attempts, wake_at)) = self.settle() else {
                 self.append();
                 self.check_end();
-                return (self.seen, self.moves);
+                return (std::mem::take(&mut self.seen), std::mem::take(&mut self.moves));
             };
             if !self.turn.is_empty() && self.rng.u8(..) < 6 {
                 // The turn never became durable: nothing that it holds may be in the world.
@@ -123,8 +137,10 @@ impl Run {
             if self.rng.u8(..) < 8 {
                 self.crash();
             } else if attempts.is_empty() {
-                self.wait();
+                self.wait(wake_at);
             } else {
+                let took = Duration::from_micros(self.rng.u64(0..20));
+                self.pass(took);
                 let attempt = attempts[self.rng.usize(..attempts.len())];
                 let report = self.attempt(attempt);
                 let record = self.state.report(&self.plan, attempt, report, self.moment());
@@ -141,14 +157,16 @@ impl Run {
     }
 
     /// Applies what follows. None when the saga has ended.
-    fn settle(&mut self) -> Option<Vec<Attempt>> {
+    fn settle(&mut self) -> Option<(Vec<Attempt>, Option<Timestamp>)> {
         loop {
             match self.state.next(&self.plan, self.now) {
                 Next::Append(record) => self.apply(record),
                 // The input does not decode, now and then: the engine calls a human.
                 Next::Begin { step, op } if self.rng.u8(0..60) == 0 => {
                     let op = match op {
-                        Op::Probe if self.state.direction() == Direction::Backward => Op::Compensate,
+                        Op::Probe if matches!(self.state.direction(), Direction::Backward | Direction::RolledBack) => {
+                            Op::Compensate
+                        }
                         Op::Probe | Op::Run => Op::Run,
                         Op::Compensate => Op::Compensate,
                     };
@@ -160,17 +178,14 @@ impl Run {
                     });
                 }
                 Next::Begin { step, op } => {
-                    let known = &self.state.steps()[step];
-                    let record = Record::Begun {
-                        step: known.name().clone(),
-                        op,
-                        attempt: known.tally(op).attempts + 1,
-                        input: Digest::of_text("input"),
-                    };
+                    let record = self.state.intent(&self.plan, step, op, Digest::of_text("input"), self.now);
                     self.check_begin(step, op);
+                    if op == Op::Probe && self.state.steps()[step].phase() == Phase::Waiting {
+                        self.seen.push("asked before another attempt");
+                    }
                     self.apply(record);
                 }
-                Next::Wait { attempts, .. } => return Some(attempts),
+                Next::Wait { attempts, wake_at } => return Some((attempts, wake_at)),
                 Next::Ended => return None,
             }
         }
@@ -185,6 +200,14 @@ impl Run {
                 self.moves.insert((format!("{:?}", was.phase()), format!("{:?}", is.phase())));
             }
         }
+        // What came late takes the saga out of its end, and nothing else does.
+        let asked = matches!(
+            record,
+            Record::Watched { .. }
+                | Record::Failed { op: Op::Probe, .. }
+                | Record::Interrupted { op: Op::Probe, .. }
+                | Record::NeedsAttention { op: Op::Compensate, .. }
+        );
         // The direction is monotonic: forward, then committed or back, then over.
         let order = |direction| match direction {
             Direction::Forward => 0,
@@ -192,7 +215,8 @@ impl Run {
             Direction::Completed | Direction::RolledBack => 2,
         };
         let (was, is) = (before.direction(), self.state.direction());
-        assert!(is == was || order(is) > order(was), "{was:?} to {is:?}");
+        let reopened = asked && (was, is) == (Direction::RolledBack, Direction::Backward);
+        assert!(is == was || order(is) > order(was) || reopened, "{was:?} to {is:?}");
         assert!(!(was == Direction::Committed && is == Direction::RolledBack), "back past the pivot");
         self.turn.push(record);
     }
@@ -204,14 +228,15 @@ impl Run {
     /// Keeps the books, independently of the machine.
     fn note(&mut self, record: &Record) {
         match record {
-            Record::Begun { step, op: Op::Run, .. } => {
+            Record::Begun { step, op: Op::Run, attempt, generation, .. } => {
                 let index = self.index(step);
+                self.check_key(index, *attempt, *generation);
                 if self.plan.steps()[index].kind != Kind::Query {
                     self.owed.insert(index);
                 }
             }
             Record::Begun { op: Op::Compensate, attempt, .. } if *attempt > 1 => self.seen.push("compensation retried"),
-            Record::Compensated { step } => {
+            Record::Compensated { step, .. } => {
                 let index = self.index(step);
                 if self.state.steps()[index].output().is_none() {
                     self.seen.push("unknown step compensated");
@@ -233,13 +258,62 @@ impl Run {
                 }
             }
             Record::SoftFailed { .. } => self.seen.push("soft failure"),
-            Record::NeedsAttention { reason, .. } => {
+            // Whether the effect came late could not be found out: a human may have it compensated again.
+            Record::Failed { step, op: Op::Probe, retry_at: None, .. }
+            | Record::Interrupted { step, op: Op::Probe, retry_at: None, .. } => {
+                self.owed.insert(self.index(step));
+            }
+            Record::Halted { .. } => self.seen.push("halted"),
+            Record::Watched { step, answer: ProbeAnswer::Applied(_), .. } => {
+                self.seen.push("late effect");
+                self.owed.insert(self.index(step));
+            }
+            Record::NeedsAttention { step, op, reason, .. } => {
                 self.seen.push("human called");
+                if let (Some(step), Op::Compensate) = (step, op) {
+                    self.owed.insert(self.index(step));
+                }
+                if *reason == AttentionReason::KeyExpired {
+                    self.seen.push("key expired");
+                }
                 if *reason == AttentionReason::Poison {
                     self.seen.push("poison");
                 }
             }
             _ => {}
+        }
+    }
+
+    /// S06: one key for each generation; a new one only with the proof that the old one did nothing, and
+    /// an old one never sent again where it would be answered with its old failure, or is forgotten.
+    fn check_key(&mut self, index: usize, attempt: u32, generation: u32) {
+        let (known, planned) = (&self.state.steps()[index], &self.plan.steps()[index]);
+        let mut doubt = false;
+        for record in self.durable.iter().flatten().chain(&self.turn) {
+            match record {
+                Record::Failed { step, op: Op::Run, fault, .. } if self.index(step) == index => {
+                    doubt |= fault.effect == Effect::Unknown;
+                }
+                Record::Interrupted { step, op: Op::Run, .. } if self.index(step) == index => doubt = true,
+                Record::Probed { step, answer: ProbeAnswer::NotApplied }
+                | Record::Resolved { step: Some(step), resolution: Resolution::NotApplied, .. }
+                    if self.index(step) == index =>
+                {
+                    doubt = false;
+                }
+                _ => {}
+            }
+        }
+        doubt &= planned.kind != Kind::Query;
+        if generation != known.generation() {
+            assert_eq!(generation, known.generation() + 1);
+            assert!(!doubt, "a new key without proof");
+            self.seen.push("a new key");
+        } else if attempt > 1 {
+            assert!(!planned.replays_errors, "a key whose failure is replayed was sent again");
+            let forgotten =
+                known.keyed_at().zip(planned.run.key_horizon).is_some_and(|(at, h)| at.after(h) <= self.now);
+            assert!(!(forgotten && doubt), "a key was sent again that may be forgotten");
         }
     }
 
@@ -250,8 +324,13 @@ impl Run {
         match op {
             Op::Run => {
                 assert_ne!(self.state.direction(), Direction::Backward, "a step began on the way back");
+                let halted = self.state.halted().is_some() && self.state.direction() == Direction::Forward;
+                let in_doubt = self.plan.steps()[step].kind == Kind::Pivot && self.state.steps()[step].maybe_applied();
+                assert!(!halted || in_doubt, "a step began though the saga is to turn back");
                 assert!(self.plan.steps()[step].after.iter().all(|&before| gone_by(before)), "too early");
             }
+            Op::Probe if self.state.direction() == Direction::RolledBack => assert_eq!(phase(step), Phase::Undone),
+            Op::Probe if phase(step) == Phase::Waiting => {}
             Op::Probe => assert!(matches!(phase(step), Phase::Unknown | Phase::ProbeWaiting)),
             Op::Compensate => {
                 assert_eq!(self.state.direction(), Direction::Backward);
@@ -271,22 +350,28 @@ impl Run {
         }
         self.durable.push(std::mem::take(&mut self.turn));
         self.state.turn_written();
-        let replayed = SagaState::replay(&self.plan, &self.durable).unwrap();
+        let replayed = SagaState::replay(&self.plan, &self.durable, STARTED_AT).unwrap();
         assert_eq!(replayed, self.state, "replay equals live");
     }
 
     /// The worker dies: what is not durable is gone, what is under way may still land.
     fn crash(&mut self) {
         self.seen.push("crash");
-        self.turn.clear();
+        for record in std::mem::take(&mut self.turn) {
+            // Whoever did it by hand sees that nobody took note of it, and takes it back.
+            if let Record::Resolved { step: Some(step), resolution: Resolution::Supply(_), .. } = record {
+                let index = self.index(&step);
+                self.standing.remove(&index);
+            }
+        }
         if self.durable.is_empty() {
             let input = self.state.input().clone();
-            self.state = SagaState::new(&self.plan, input.clone());
+            self.state = SagaState::new(&self.plan, input.clone(), STARTED_AT);
             self.turn.push(Record::Started { input });
             self.owed.clear();
             return;
         }
-        self.state = SagaState::replay(&self.plan, &self.durable).unwrap();
+        self.state = SagaState::replay(&self.plan, &self.durable, STARTED_AT).unwrap();
         for index in 0..self.plan.steps().len() {
             match self.state.steps()[index].in_flight() {
                 Some(Op::Run) => self.land(index),
@@ -312,10 +397,14 @@ impl Run {
                 Record::Begun { step, op: Op::Run, .. } if self.plan.steps()[self.index(step)].kind != Kind::Query => {
                     owed.insert(self.index(step));
                 }
-                Record::Resolved { step: Some(step), resolution: Resolution::Supply(_), .. } => {
+                Record::Resolved { step: Some(step), resolution: Resolution::Supply(_), .. }
+                | Record::Watched { step, answer: ProbeAnswer::Applied(_), .. }
+                | Record::Failed { step, op: Op::Probe, retry_at: None, .. }
+                | Record::Interrupted { step, op: Op::Probe, retry_at: None, .. }
+                | Record::NeedsAttention { step: Some(step), op: Op::Compensate, .. } => {
                     owed.insert(self.index(step));
                 }
-                Record::Compensated { step }
+                Record::Compensated { step, .. }
                 | Record::Probed { step, answer: ProbeAnswer::NotApplied }
                 | Record::Resolved { step: Some(step), resolution: Resolution::NotApplied, .. } => {
                     owed.remove(&self.index(step));
@@ -326,9 +415,31 @@ impl Run {
         owed
     }
 
-    /// The effect of an attempt of which nobody knows happens, or not.
+    /// The effect of an attempt of which nobody knows happens, or not; or it is still on its way, where
+    /// the participant does not refuse what comes late.
     fn land(&mut self, index: usize) {
-        if self.plan.steps()[index].kind != Kind::Query && self.rng.bool() {
+        // The same key, once.
+        if self.plan.steps()[index].kind == Kind::Query || self.standing.contains(&index) {
+            return;
+        }
+        if self.rng.bool() {
+            self.late.remove(&index);
+            self.standing.insert(index);
+        } else if self.plan.steps()[index].watch.is_some() && self.rng.bool() {
+            let after = if self.rng.bool() { Duration::from_micros(self.rng.u64(0..200)) } else { self.lateness() };
+            self.late.insert(index, self.now.after(after));
+        }
+    }
+
+    fn lateness(&mut self) -> Duration {
+        WATCH.mul_f64(self.rng.f64())
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+        let landed: Vec<usize> = self.late.iter().filter(|(_, at)| **at <= self.now).map(|(index, _)| *index).collect();
+        for index in landed {
+            self.late.remove(&index);
             self.standing.insert(index);
         }
     }
@@ -338,8 +449,10 @@ impl Run {
             Op::Run => self.run_step(attempt.step),
             Op::Probe => match self.rng.u8(0..4) {
                 0 => self.failed(Class::Transient, Effect::Unknown),
-                1 => Report::Probed(ProbeAnswer::Unknown),
+                // Whoever is asked about a late effect knows what has come so far.
+                1 if self.state.direction() != Direction::RolledBack => Report::Probed(ProbeAnswer::Unknown),
                 _ if self.standing.contains(&attempt.step) => Report::Probed(ProbeAnswer::Applied(payload())),
+                _ if self.late.contains_key(&attempt.step) => Report::Probed(ProbeAnswer::Unknown),
                 _ => Report::Probed(ProbeAnswer::NotApplied),
             },
             Op::Compensate => {
@@ -373,6 +486,8 @@ impl Run {
                 if has_effect {
                     self.standing.insert(index);
                 }
+                // The same key, once.
+                self.late.remove(&index);
                 Report::Done(payload())
             }
         }
@@ -383,12 +498,12 @@ impl Run {
     }
 
     /// Nothing is under way: time goes on, or a human decides. There is no third way to wait.
-    fn wait(&mut self) {
-        let due = self.state.steps().iter().filter_map(|step| step.due()).min();
+    fn wait(&mut self, wake_at: Option<Timestamp>) {
         let blocked: Vec<usize> =
             (0..self.plan.steps().len()).filter(|&index| self.state.steps()[index].blocked().is_some()).collect();
-        if let Some(due) = due {
-            self.now = self.now.max(due);
+        if let Some(due) = wake_at.filter(|_| blocked.is_empty() || self.rng.bool()) {
+            assert!(due > self.now, "woken for nothing");
+            self.pass(due.since(self.now));
             return;
         }
         assert!(!blocked.is_empty(), "stuck: {:?}", self.state);
@@ -402,7 +517,7 @@ impl Run {
         let name = self.state.steps()[index].name().clone();
         let op = self.state.steps()[index].blocked().unwrap();
         let mut choices = vec![Resolution::Retry, Resolution::Probe, Resolution::Skip, Resolution::Supply(payload())];
-        if op == Op::Compensate || !self.standing.contains(&index) {
+        if op == Op::Compensate || !self.standing.contains(&index) && !self.late.contains_key(&index) {
             choices.push(Resolution::NotApplied);
         }
         let resolution = loop {
@@ -417,10 +532,12 @@ impl Run {
             (Op::Compensate, Resolution::Skip | Resolution::NotApplied) => {
                 self.seen.push("skipped");
                 self.standing.remove(&index);
+                self.late.remove(&index);
                 self.owed.remove(&index);
             }
             (_, Resolution::Supply(_)) => {
                 self.seen.push("supplied");
+                self.late.remove(&index);
                 self.standing.insert(index);
                 self.owed.insert(index);
             }
@@ -458,10 +575,21 @@ impl Run {
                 for (index, step) in steps.iter().enumerate() {
                     if step.compensate.is_some() || step.kind == Kind::Pivot {
                         assert!(!self.standing.contains(&index), "{} still stands", step.name);
+                        assert!(!self.late.contains_key(&index), "{} comes too late", step.name);
                     }
                 }
             }
             other => panic!("ended while {other:?}"),
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the plan: {:#?}", self.plan.steps());
+            self.durable.iter().for_each(|turn| eprintln!("durable: {turn:?}"));
+            eprintln!("not yet durable: {:?}\nstanding: {:?}, late: {:?}", self.turn, self.standing, self.late);
         }
     }
 }
@@ -504,9 +632,11 @@ fn random_kind(rng: &mut Rng, stage: usize, pivot: Option<usize>) -> Kind {
 }
 
 fn random_step(rng: &mut Rng, index: usize, kind: Kind, after: Vec<usize>) -> StepPlan {
-    let mut policy = || Policy {
-        retry: RetryPolicy::fixed(Duration::from_micros(10)).attempts(rng.u32(1..4)),
-        timeout: Duration::from_secs(1),
+    let mut policy = || {
+        let retry = RetryPolicy::fixed(Duration::from_micros(10)).attempts(rng.u32(1..4));
+        let retry = if rng.u8(0..6) == 0 { retry.within(Duration::from_millis(1)) } else { retry };
+        let key_horizon = (rng.u8(0..6) == 0).then(|| Duration::from_micros(rng.u64(1..60)));
+        Policy { key_horizon, ..Policy::new(retry, Duration::from_secs(1)) }
     };
     let run = policy();
     let compensate = match kind {
@@ -514,5 +644,8 @@ fn random_step(rng: &mut Rng, index: usize, kind: Kind, after: Vec<usize>) -> St
         Kind::BestEffort if index.is_multiple_of(2) => Some(policy()),
         Kind::Query | Kind::Pivot | Kind::Retryable | Kind::BestEffort => None,
     };
-    StepPlan { name: format!("s{index}").as_str().into(), kind, after, reads: Vec::new(), run, compensate }
+    let replays_errors = rng.u8(0..6) == 0;
+    let watch = (kind == Kind::Compensatable && rng.bool()).then_some(WATCH);
+    let name = format!("s{index}");
+    StepPlan { compensate, replays_errors, watch, ..StepPlan::new(name.as_str(), kind, after, run) }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_core::journal::{After, ClaimOne, End, Journal as _, NewSaga, SagaStatus};
+use saga_core::journal::{After, ClaimOne, End, Journal as _, NewSaga, SagaStatus, Standing};
 
 use super::Fixture;
 use super::support::{LONG, SHORT, append, claim, lease, new_saga, parked, start, turn};
@@ -95,7 +95,7 @@ pub async fn j8_a_saga_that_waits_for_a_human_is_claimed_by_name_alone(fixture: 
     assert!(
         matches!(journal.claim_one(other, sagas[0].id).await.unwrap(), ClaimOne::Owned(epoch) if epoch == own.epoch)
     );
-    append(&journal, own, turn(&sagas[0], 1, After::Park { wake_at: None, attention: true })).await;
+    append(&journal, own, turn(&sagas[0], 1, After::Park { wake_at: None, standing: Standing::NeedsAttention })).await;
     append(&journal, own, turn(&sagas[1], 1, After::End(End::Completed))).await;
     fixture.pass(Duration::from_millis(50)).await;
     assert_eq!(claim(&journal, other, 10).await.sagas, []);

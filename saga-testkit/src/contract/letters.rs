@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use saga_core::Op;
 use saga_core::definition::Outline;
-use saga_core::journal::{After, ClaimOne, End, Journal as _, LetterChange, Turn};
+use saga_core::journal::{After, ClaimOne, End, Journal as _, LetterChange, Standing, Turn};
 use saga_core::machine::AttentionReason;
 
 use super::Fixture;
 use super::support::{SHORT, append, bodies, closes, lease, opens, start, turn};
 
-const ATTENTION: After = After::Park { wake_at: None, attention: true };
+const ATTENTION: After = After::Park { wake_at: None, standing: Standing::NeedsAttention };
 
 /// One open letter for each operation, written with the turn that says so.
 pub async fn j10_a_dead_letter_opens_and_closes_with_its_turn(fixture: &impl Fixture) {

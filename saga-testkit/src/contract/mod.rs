@@ -45,6 +45,8 @@ macro_rules! journal_contract {
             start::j1_what_was_started_is_there_for_everybody
             start::j2_a_key_has_one_saga
             start::j2_starting_again_under_the_same_id_is_the_same_start
+            start::j2_one_saga_twice_in_one_call_is_started_once
+            start::j2_an_id_that_another_key_has_is_refused
             start::j2_sagas_of_one_call_do_not_affect_each_other
             start::j2_many_concurrent_starts_make_one_saga
             lease::j3_epochs_only_grow

@@ -1,6 +1,6 @@
 //! J9: what was written is read, whole and in order.
 
-use saga_core::journal::{After, End, Journal as _, SagaStatus};
+use saga_core::journal::{After, End, Journal as _, SagaStatus, Standing};
 
 use super::Fixture;
 use super::support::{SHORT, append, lease, new_saga, parked, start, turn};
@@ -27,15 +27,16 @@ pub async fn j9_histories_are_whole_and_in_order(fixture: &impl Fixture) {
     assert_eq!(other.load(&[]).await.unwrap(), []);
 }
 
-/// Running, waiting, needs attention, ended.
+/// Running, waiting, needs attention, watching for late effects, ended.
 pub async fn j9_summaries_tell_where_a_saga_stands(fixture: &impl Fixture) {
     let journal = fixture.fresh().await;
     let (lease, _) = journal.open_lease("worker", SHORT).await.unwrap();
-    let sagas = start(&journal, Some(lease), &["running", "waiting", "attention", "done", "back"]).await;
+    let sagas = start(&journal, Some(lease), &["running", "waiting", "attention", "watching", "done", "back"]).await;
     let after = [
         After::Keep,
         parked(None),
-        After::Park { wake_at: None, attention: true },
+        After::Park { wake_at: None, standing: Standing::NeedsAttention },
+        After::Park { wake_at: None, standing: Standing::Watching },
         After::End(End::Completed),
         After::End(End::RolledBack),
     ];
@@ -46,6 +47,7 @@ pub async fn j9_summaries_tell_where_a_saga_stands(fixture: &impl Fixture) {
         SagaStatus::Running,
         SagaStatus::Waiting,
         SagaStatus::NeedsAttention,
+        SagaStatus::Watching,
         SagaStatus::Ended(End::Completed),
         SagaStatus::Ended(End::RolledBack),
     ];

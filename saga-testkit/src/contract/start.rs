@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use saga_core::journal::{Journal as _, SagaStatus, StartReceipt};
+use saga_core::journal::{Journal as _, JournalError, NewSaga, SagaStatus, StartReceipt};
 
 use super::Fixture;
 use super::support::{LONG, bodies, lease, new_saga, start};
@@ -31,7 +31,7 @@ pub async fn j2_a_key_has_one_saga(fixture: &impl Fixture) {
     let StartReceipt::Exists(header) = &receipts[0] else { panic!("created twice") };
     assert_eq!((header.id, header.input), (first.id, first.input));
     assert!(journal.summary(second.id).await.unwrap().is_none());
-    let other = saga_core::journal::NewSaga { definition: "refund".to_owned(), ..new_saga("k") };
+    let other = NewSaga { definition: "refund".to_owned(), ..new_saga("k") };
     assert_eq!(journal.start(None, &[other]).await.unwrap(), [StartReceipt::Created]);
 }
 
@@ -43,6 +43,28 @@ pub async fn j2_starting_again_under_the_same_id_is_the_same_start(fixture: &imp
     let again = journal.start(Some(lease), std::slice::from_ref(&saga)).await.unwrap();
     assert_eq!(again, [StartReceipt::Created]);
     assert_eq!(bodies(&journal, saga.id).await.len(), 1);
+}
+
+/// One and the same saga twice in one call is one start; both are told so.
+pub async fn j2_one_saga_twice_in_one_call_is_started_once(fixture: &impl Fixture) {
+    let journal = fixture.fresh().await;
+    let (saga, other) = (new_saga("a"), new_saga("b"));
+    let call = [saga.clone(), other, saga.clone()];
+    assert_eq!(journal.start(None, &call).await.unwrap(), vec![StartReceipt::Created; 3]);
+    assert_eq!(journal.start(None, &call).await.unwrap(), vec![StartReceipt::Created; 3], "and again");
+    assert_eq!(bodies(&journal, saga.id).await.len(), 1);
+}
+
+/// An id is one saga's: under another key it is refused, and the call writes nothing.
+pub async fn j2_an_id_that_another_key_has_is_refused(fixture: &impl Fixture) {
+    let journal = fixture.fresh().await;
+    let first = start(&journal, None, &["a"]).await.remove(0);
+    let (fresh, taken) = (new_saga("fresh"), NewSaga { id: first.id, ..new_saga("b") });
+    let refused = journal.start(None, &[fresh.clone(), taken]).await;
+    assert!(matches!(refused, Err(JournalError::Misconfigured { .. })), "{refused:?}");
+    assert!(journal.find("order", "b").await.unwrap().is_none());
+    assert!(journal.summary(fresh.id).await.unwrap().is_none());
+    assert_eq!(journal.summary(first.id).await.unwrap().unwrap().header.key, "a");
 }
 
 /// One call may hold new keys, taken keys, and a key twice.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use saga_core::journal::{
-    After, Appended, Claim, Journal, JournalError, Lease, LetterChange, NewSaga, StartReceipt, Turn,
+    After, Appended, Claim, Journal, JournalError, Lease, LetterChange, NewSaga, Standing, StartReceipt, Turn,
 };
 use saga_core::machine::AttentionReason;
 use saga_core::{Digest, Op, SagaId, StepName, Timestamp};
@@ -37,7 +37,7 @@ pub(crate) fn turn(saga: &NewSaga, seq: u32, after: After) -> Turn {
 }
 
 pub(crate) fn parked(at: Option<Timestamp>) -> After {
-    After::Park { wake_at: at, attention: false }
+    After::Park { wake_at: at, standing: Standing::Waiting }
 }
 
 pub(crate) fn opens(step: &str) -> LetterChange {

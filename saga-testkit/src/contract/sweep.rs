@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use saga_core::definition::Outline;
-use saga_core::journal::{After, ClaimOne, End, Journal, JournalError, Lease, Turn};
+use saga_core::journal::{After, ClaimOne, End, Journal, JournalError, Lease, Standing, Turn};
 
 use super::Fixture;
 use super::support::{LONG, SHORT, closes, new_saga, opens, parked, turn};
@@ -101,7 +101,7 @@ async fn live(fixture: &impl Fixture, journal: &impl Journal) -> Story {
         .await;
     sent(async || journal.renew_lease(first, LONG).await).await;
     claim_all(journal, first, 4).await;
-    let attention = After::Park { wake_at: None, attention: true };
+    let attention = After::Park { wake_at: None, standing: Standing::NeedsAttention };
     let letter = Turn { letters: vec![opens("void")], ..turn(&sagas[2], 1, attention) };
     let batch = [turn(&sagas[0], 2, After::End(End::Completed)), turn(&sagas[3], 1, parked(None)), letter];
     sent(async || journal.append(first, &batch).await).await;
