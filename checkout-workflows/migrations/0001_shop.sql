@@ -1,6 +1,6 @@
 -- The shop's own tables, for SQLite and Postgres alike. Amounts are minor units, times microseconds.
 
-CREATE TABLE IF NOT EXISTS carts (
+CREATE TABLE carts (
     cart_id     TEXT   PRIMARY KEY,
     customer_id TEXT   NOT NULL,
     currency    TEXT   NOT NULL,
@@ -8,7 +8,7 @@ CREATE TABLE IF NOT EXISTS carts (
     is_active   BIGINT NOT NULL
 );
 
-CREATE TABLE IF NOT EXISTS cart_items (
+CREATE TABLE cart_items (
     cart_id      TEXT   NOT NULL,
     line         BIGINT NOT NULL,
     product_id   TEXT   NOT NULL,
@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS cart_items (
     PRIMARY KEY (cart_id, line)
 );
 
-CREATE TABLE IF NOT EXISTS checkout_sessions (
+CREATE TABLE checkout_sessions (
     session_id            TEXT   PRIMARY KEY,
     cart_id               TEXT   NOT NULL,
     shipping_address      TEXT   NOT NULL,
@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS checkout_sessions (
     expires_at            BIGINT NOT NULL
 );
 
-CREATE TABLE IF NOT EXISTS stock (
+CREATE TABLE stock (
     sku          TEXT   NOT NULL,
     warehouse_id TEXT   NOT NULL,
     initial      BIGINT NOT NULL,
@@ -46,12 +46,12 @@ CREATE TABLE IF NOT EXISTS stock (
 
 -- One row for each operation on stock and orders, by its idempotency key: done, or undone. An
 -- operation that arrives after it was undone finds its tombstone here and is refused.
-CREATE TABLE IF NOT EXISTS operations (
+CREATE TABLE operations (
     operation_key TEXT PRIMARY KEY,
     state         TEXT NOT NULL
 );
 
-CREATE TABLE IF NOT EXISTS reservations (
+CREATE TABLE reservations (
     operation_key TEXT   NOT NULL,
     sku           TEXT   NOT NULL,
     warehouse_id  TEXT   NOT NULL,
@@ -60,8 +60,34 @@ CREATE TABLE IF NOT EXISTS reservations (
     expires_at    BIGINT NOT NULL,
     PRIMARY KEY (operation_key, sku, warehouse_id)
 );
+CREATE INDEX reservations_expiring ON reservations (expires_at) WHERE status = 'held';
 
-CREATE TABLE IF NOT EXISTS orders (
+CREATE TABLE loyalty_accounts (
+    customer_id TEXT   PRIMARY KEY,
+    points      BIGINT NOT NULL CHECK (points >= 0)
+);
+
+CREATE TABLE point_redemptions (
+    operation_key TEXT   PRIMARY KEY,
+    customer_id   TEXT   NOT NULL,
+    points        BIGINT NOT NULL CHECK (points > 0),
+    status        TEXT   NOT NULL
+);
+
+-- What is known of each payment, by the gateway's id of its authorization. The numbers only grow; the
+-- version guards against two who learn at the same time.
+CREATE TABLE payments (
+    authorization_id TEXT   PRIMARY KEY,
+    status           TEXT   NOT NULL,
+    authorized       BIGINT NOT NULL,
+    captured         BIGINT NOT NULL,
+    refunded         BIGINT NOT NULL,
+    voided           BIGINT NOT NULL,
+    expired          BIGINT NOT NULL,
+    version          BIGINT NOT NULL
+);
+
+CREATE TABLE orders (
     order_id        TEXT   PRIMARY KEY,
     operation_key   TEXT   NOT NULL UNIQUE,
     cart_session_id TEXT   NOT NULL,
@@ -78,10 +104,22 @@ CREATE TABLE IF NOT EXISTS orders (
     metadata        TEXT   NOT NULL
 );
 
--- No cart is ordered twice. One whose order was cancelled may be tried again.
-CREATE UNIQUE INDEX IF NOT EXISTS orders_cart_session ON orders (cart_session_id) WHERE status <> 'cancelled';
+CREATE TABLE order_items (
+    order_id     TEXT   NOT NULL,
+    line         BIGINT NOT NULL,
+    product_id   TEXT   NOT NULL,
+    sku          TEXT   NOT NULL,
+    name         TEXT   NOT NULL,
+    quantity     BIGINT NOT NULL,
+    unit_price   BIGINT NOT NULL,
+    warehouse_id TEXT   NOT NULL,
+    PRIMARY KEY (order_id, line)
+);
 
-CREATE TABLE IF NOT EXISTS outbox (
+-- No cart is ordered twice. One whose order was cancelled may be tried again.
+CREATE UNIQUE INDEX orders_cart_session ON orders (cart_session_id) WHERE status <> 'cancelled';
+
+CREATE TABLE outbox (
     event_id   TEXT   PRIMARY KEY,
     event_type TEXT   NOT NULL,
     order_id   TEXT   NOT NULL,

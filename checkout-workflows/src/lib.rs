@@ -7,5 +7,5 @@ pub mod pricing;
 pub mod shop;
 mod step;
 
-pub use confirm_checkout::{ConfirmCheckout, Confirmation, Services, confirm_checkout};
+pub use confirm_checkout::{ConfirmCheckout, Confirmation, PaymentSummary, Services, confirm_checkout};
 pub use money::Money;

@@ -1,5 +1,7 @@
 //! Totals: a pure function of what is in the cart and what the session asks for.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::money::{Money, MoneyError};
@@ -90,7 +92,8 @@ impl Rates {
     fn discounts(&self, checkout: &Checkout, subtotal: Money) -> Result<Money, PricingError> {
         let mut discounts =
             Money::new(checkout.loyalty_points_to_use.saturating_mul(self.loyalty_point_minor), checkout.currency);
-        for code in &checkout.promotion_codes {
+        // A code that is named twice counts once.
+        for code in checkout.promotion_codes.iter().collect::<BTreeSet<_>>() {
             let promotion = self.promotions.iter().find(|(name, _)| name == code);
             let (_, points) = promotion.ok_or_else(|| PricingError::Promotion { code: code.clone() })?;
             discounts = discounts.plus(subtotal.basis_points(*points)?)?;

@@ -2,7 +2,10 @@
 //! SQLite or Postgres, with the same statements.
 
 mod carts;
+mod migrate;
 mod orders;
+mod payments;
+mod points;
 mod stock;
 
 use std::future::Future;
@@ -14,7 +17,7 @@ use sqlx::any::AnyPoolOptions;
 use sqlx::{Any, AnyConnection, AnyPool, Executor as _, Transaction};
 
 pub use carts::{CartItem, Checkout, NewCheckout, PaymentMethod};
-pub use orders::{NewOrder, Order, OrderStatus};
+pub use orders::{NewOrder, Order, OrderStatus, Paid};
 pub use stock::{Reservation, StockLevel};
 
 /// How long a reservation holds: 15 minutes.
@@ -52,6 +55,31 @@ pub enum ShopError {
         /// Where.
         warehouse_id: String,
     },
+    /// The reservation ran out, or was given back: what it held may be sold to somebody else.
+    #[error("the reservation {key} does not hold any more")]
+    ReservationLost {
+        /// Its key.
+        key: String,
+    },
+    /// The customer has fewer points than are to be used.
+    #[error("{customer_id} has not the {wanted} loyalty points that are to be used")]
+    TooFewPoints {
+        /// The customer.
+        customer_id: String,
+        /// How many are to be used.
+        wanted: i64,
+    },
+    /// The order is somewhere else than it must be for this: another process has changed it. A human
+    /// must look.
+    #[error("the order {order_id} is {status}, and was to become {wanted}")]
+    OrderState {
+        /// The order.
+        order_id: String,
+        /// Where it stands.
+        status: &'static str,
+        /// Where it was to go.
+        wanted: &'static str,
+    },
     /// The cart has an order already.
     #[error("the cart {cart_id} has the order {order_id} already")]
     Ordered {
@@ -83,14 +111,28 @@ impl ShopError {
     pub fn into_step_error(self) -> StepError {
         match self {
             Self::Database(source) => StepError::retry(format!("the shop's database failed: {source}")),
-            Self::Corrupt { .. } => StepError::fatal(self),
+            Self::Corrupt { .. } | Self::OrderState { .. } => StepError::fatal(self),
             // Refused within a transaction that was rolled back.
             Self::NoSession { .. }
             | Self::Expired { .. }
             | Self::BadCart { .. }
             | Self::OutOfStock { .. }
+            | Self::ReservationLost { .. }
+            | Self::TooFewPoints { .. }
             | Self::Ordered { .. }
             | Self::Undone { .. } => StepError::rejected(self),
+        }
+    }
+}
+
+impl ShopError {
+    /// As [`ShopError::into_step_error`], where the shop was asked before anything was sent to anybody
+    /// else: whatever went wrong, this attempt had no effect.
+    #[must_use]
+    pub fn into_step_error_before_effect(self) -> StepError {
+        match self {
+            Self::Database(source) => StepError::unsent(format!("the shop's database failed: {source}")),
+            refused => StepError::rejected(refused),
         }
     }
 }
@@ -100,6 +142,7 @@ impl ShopError {
 pub struct Shop {
     pool: AnyPool,
     begin: &'static str,
+    sqlite: bool,
 }
 
 type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T, ShopError>> + Send + 't>>;
@@ -127,25 +170,7 @@ impl Shop {
             .connect(url)
             .await?;
         // SQLite must take its write lock at the beginning: it cannot be waited for later.
-        Ok(Self { pool, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" } })
-    }
-
-    /// Makes the tables that are not there.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn migrate(&self) -> Result<(), ShopError> {
-        self.transaction(|tx| {
-            Box::pin(async move {
-                for statement in include_str!("../../migrations/0001_shop.sql").split(";\n") {
-                    if !statement.trim().is_empty() {
-                        tx.execute(statement).await?;
-                    }
-                }
-                Ok(())
-            })
-        })
-        .await
+        Ok(Self { pool, begin: if sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }, sqlite })
     }
 
     /// The pool, for looking at the tables from outside.

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, Row as _};
 
+use super::payments::learn;
 use super::{Checkout, Shop, ShopError, begin_operation, corrupt, undo_operation};
 use crate::money::{Currency, Money};
+use crate::payment::PaymentState;
 use crate::pricing::Totals;
 
 /// Where an order stands.
@@ -54,6 +56,16 @@ pub struct Order {
     pub total: Money,
 }
 
+impl Order {
+    fn must_be(&self, wanted: OrderStatus) -> Result<(), ShopError> {
+        if self.status == wanted {
+            return Ok(());
+        }
+        let (order_id, status, wanted) = (self.order_id.clone(), self.status.as_str(), wanted.as_str());
+        Err(ShopError::OrderState { order_id, status, wanted })
+    }
+}
+
 /// An order to be created.
 #[derive(Clone, Debug)]
 pub struct NewOrder {
@@ -63,6 +75,17 @@ pub struct NewOrder {
     pub totals: Totals,
     /// Where its payment stands.
     pub payment_status: &'static str,
+    /// The gateway's id of the hold, when there is one.
+    pub authorization_id: Option<String>,
+}
+
+/// Money that was taken for an order.
+#[derive(Clone, Debug)]
+pub struct Paid {
+    /// The gateway's id of the hold.
+    pub authorization_id: String,
+    /// The gateway's id of the capture.
+    pub transaction_id: String,
 }
 
 impl Shop {
@@ -88,7 +111,7 @@ impl Shop {
     /// that was never created counts as cancelled.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`ShopError::OrderState`] when it is confirmed: that takes a refund, and a human; or the database's.
     pub async fn cancel_order(&self, key: &str) -> Result<(), ShopError> {
         let key = key.to_owned();
         self.transaction(|tx| {
@@ -96,14 +119,15 @@ impl Shop {
                 undo_operation(tx, &key).await?;
                 let cancelled = sqlx::query(
                     "UPDATE orders SET status = 'cancelled', payment_status = 'PAYMENT_FAILED' \
-                     WHERE operation_key = $1 AND status <> 'cancelled'",
+                     WHERE operation_key = $1 AND status = 'PENDING_PAYMENT'",
                 )
                 .bind(key.clone())
                 .execute(&mut *tx)
                 .await?;
                 match by_key(tx, &key).await? {
                     Some(order) if cancelled.rows_affected() == 1 => announce(tx, &order).await,
-                    Some(_) | None => Ok(()),
+                    Some(order) => order.must_be(OrderStatus::Cancelled),
+                    None => Ok(()),
                 }
             })
         })
@@ -113,19 +137,18 @@ impl Shop {
     /// The order is confirmed. Again, it changes nothing.
     ///
     /// # Errors
-    /// When the database fails, or the order is gone.
-    pub async fn confirm_order(&self, order_id: &str, transaction_id: Option<String>) -> Result<Order, ShopError> {
+    /// [`ShopError::OrderState`] when it is cancelled; or when the database fails, or the order is gone.
+    pub async fn confirm_order(&self, order_id: &str, paid: Option<Paid>) -> Result<Order, ShopError> {
         let order_id = order_id.to_owned();
         self.transaction(|tx| {
             Box::pin(async move {
-                let paid = transaction_id.is_some();
                 let confirmed = sqlx::query(
                     "UPDATE orders SET status = 'CONFIRMED', transaction_id = $1, \
                      payment_status = CASE WHEN $2 = 1 THEN 'captured' ELSE payment_status END \
                      WHERE order_id = $3 AND status = 'PENDING_PAYMENT'",
                 )
-                .bind(transaction_id)
-                .bind(i64::from(paid))
+                .bind(paid.as_ref().map(|paid| paid.transaction_id.clone()))
+                .bind(i64::from(paid.is_some()))
                 .bind(order_id.clone())
                 .execute(&mut *tx)
                 .await?;
@@ -133,6 +156,12 @@ impl Shop {
                 if confirmed.rows_affected() == 1 {
                     announce(tx, &order).await?;
                 }
+                if let Some(paid) = paid {
+                    let minor = order.total.minor();
+                    let taken = PaymentState { captured: minor, ..PaymentState::authorized(minor) };
+                    learn(tx, &paid.authorization_id, taken).await?;
+                }
+                order.must_be(OrderStatus::Confirmed)?;
                 Ok(order)
             })
         })
@@ -176,14 +205,14 @@ impl Shop {
 }
 
 async fn insert(tx: &mut AnyConnection, key: &str, new: &NewOrder) -> Result<(), ShopError> {
-    let NewOrder { checkout, totals, payment_status } = new;
+    let NewOrder { checkout, totals, payment_status, authorization_id } = new;
     let order_id = format!("ORD-{key}");
     let inserted = sqlx::query(
         "INSERT INTO orders (order_id, operation_key, cart_session_id, customer_id, status, payment_status, currency, \
          subtotal, total_discounts, shipping, tax, total, metadata) \
          VALUES ($1, $2, $3, $4, 'PENDING_PAYMENT', $5, $6, $7, $8, $9, $10, $11, '{}') ON CONFLICT DO NOTHING",
     )
-    .bind(order_id)
+    .bind(order_id.clone())
     .bind(key.to_owned())
     .bind(checkout.cart_id.clone())
     .bind(checkout.customer_id.clone())
@@ -200,6 +229,22 @@ async fn insert(tx: &mut AnyConnection, key: &str, new: &NewOrder) -> Result<(),
         let taken = "SELECT * FROM orders WHERE cart_session_id = $1 AND status <> 'cancelled'";
         let row = sqlx::query(taken).bind(checkout.cart_id.clone()).fetch_one(tx).await?;
         return Err(ShopError::Ordered { cart_id: checkout.cart_id.clone(), order_id: order(&row)?.order_id });
+    }
+    for (line, item) in (0_i64..).zip(&checkout.items) {
+        sqlx::query("INSERT INTO order_items VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
+            .bind(order_id.clone())
+            .bind(line)
+            .bind(item.product_id.clone())
+            .bind(item.sku.clone())
+            .bind(item.name.clone())
+            .bind(item.quantity)
+            .bind(item.unit_price.minor())
+            .bind(item.warehouse_id.clone())
+            .execute(&mut *tx)
+            .await?;
+    }
+    if let Some(id) = authorization_id {
+        learn(tx, id, PaymentState::authorized(totals.total.minor())).await?;
     }
     let created = by_key(tx, key).await?.ok_or_else(|| corrupt(format!("no order under {key}")))?;
     announce(tx, &created).await

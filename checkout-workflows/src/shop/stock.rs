@@ -7,6 +7,9 @@ use sqlx::{AnyConnection, Row as _};
 
 use super::{CartItem, RESERVATION_TTL, Shop, ShopError, begin_operation, now, undo_operation};
 
+/// How many reservations one round of [`Shop::release_expired`] gives back.
+const EXPIRED_MAX: i64 = 100;
+
 /// What is held for a checkout, under the key of the operation that reserved it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,6 +81,16 @@ impl Shop {
         for item in items {
             *wanted.entry((item.sku.clone(), item.warehouse_id.clone())).or_default() += item.quantity;
         }
+        match self.try_reserve(key, wanted.clone()).await {
+            // What others let run out may be had after all.
+            Err(ShopError::OutOfStock { .. }) if self.release_expired().await? > 0 => {
+                self.try_reserve(key, wanted).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn try_reserve(&self, key: &str, wanted: BTreeMap<(String, String), i64>) -> Result<Reservation, ShopError> {
         let (key, expires_at) = (key.to_owned(), now().saturating_add(ttl()));
         self.transaction(move |tx| {
             Box::pin(async move {
@@ -87,13 +100,47 @@ impl Shop {
                         hold(tx, &key, &sku, &warehouse_id, quantity, expires_at).await?;
                     }
                 } else {
-                    let extend = "UPDATE reservations SET expires_at = $1 WHERE operation_key = $2 AND status = 'held'";
-                    sqlx::query(extend).bind(expires_at).bind(key.clone()).execute(tx).await?;
+                    extend(tx, &key, expires_at).await?;
                 }
                 Ok(Reservation { reservation_id: key, expires_at })
             })
         })
         .await
+    }
+
+    /// Holds what is held under the key for another 15 minutes, and tells that it is still held: to be
+    /// called before money is taken, and while it is not known whether it was.
+    ///
+    /// # Errors
+    /// [`ShopError::ReservationLost`] when it ran out and was given back, or the database's.
+    pub async fn extend_reservation(&self, key: &str) -> Result<Reservation, ShopError> {
+        let (key, expires_at) = (key.to_owned(), now().saturating_add(ttl()));
+        self.transaction(move |tx| {
+            Box::pin(async move {
+                extend(tx, &key, expires_at).await?;
+                Ok(Reservation { reservation_id: key, expires_at })
+            })
+        })
+        .await
+    }
+
+    /// Gives back reservations that have run out, and tells how many. To be called now and then; a
+    /// reservation that finds too little calls it by itself.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn release_expired(&self) -> Result<u64, ShopError> {
+        let before = now();
+        let query =
+            "SELECT DISTINCT operation_key FROM reservations WHERE status = 'held' AND expires_at < $1 LIMIT $2";
+        let keys: Vec<(String,)> = sqlx::query_as(query).bind(before).bind(EXPIRED_MAX).fetch_all(&self.pool).await?;
+        let mut released = 0;
+        for (key,) in keys {
+            let give_back = "free = free + $1, reserved = reserved - $1";
+            let lines = self.transaction(move |tx| Box::pin(settle(tx, key, "expired", give_back, before))).await?;
+            released += u64::from(lines > 0);
+        }
+        Ok(released)
     }
 
     /// Gives back what is held under the key, and refuses whatever comes under it later.
@@ -105,7 +152,7 @@ impl Shop {
         self.transaction(|tx| {
             Box::pin(async move {
                 undo_operation(tx, &key).await?;
-                settle(tx, &key, "released", "free = free + $1, reserved = reserved - $1").await
+                settle(tx, key, "released", "free = free + $1, reserved = reserved - $1", i64::MAX).await.map(drop)
             })
         })
         .await
@@ -114,11 +161,23 @@ impl Shop {
     /// Sells what is held under the key. Again, it changes nothing.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`ShopError::ReservationLost`] when nothing, or not all of it, is held any more; or the database's.
     pub async fn confirm_reservation(&self, key: &str) -> Result<(), ShopError> {
         let key = key.to_owned();
         self.transaction(|tx| {
-            Box::pin(async move { settle(tx, &key, "confirmed", "sold = sold + $1, reserved = reserved - $1").await })
+            Box::pin(async move {
+                let sell = "sold = sold + $1, reserved = reserved - $1";
+                settle(tx, key.clone(), "confirmed", sell, i64::MAX).await?;
+                let lines: (i64, i64) = sqlx::query_as(
+                    "SELECT count(*), count(CASE WHEN status = 'confirmed' THEN 1 END) FROM reservations \
+                     WHERE operation_key = $1",
+                )
+                .bind(key.clone())
+                .fetch_one(tx)
+                .await?;
+                let (all, sold) = lines;
+                if all > 0 && all == sold { Ok(()) } else { Err(ShopError::ReservationLost { key }) }
+            })
         })
         .await
     }
@@ -159,36 +218,56 @@ async fn hold(
     Ok(())
 }
 
-/// Moves what is held under the key to where it belongs, once.
+/// Extends what is held under the key, if all of it is.
+async fn extend(tx: &mut AnyConnection, key: &str, expires_at: i64) -> Result<(), ShopError> {
+    let extend = "UPDATE reservations SET expires_at = $1 WHERE operation_key = $2 AND status = 'held'";
+    let held = sqlx::query(extend).bind(expires_at).bind(key.to_owned()).execute(&mut *tx).await?.rows_affected();
+    let all: (i64,) = sqlx::query_as("SELECT count(*) FROM reservations WHERE operation_key = $1")
+        .bind(key.to_owned())
+        .fetch_one(tx)
+        .await?;
+    if held > 0 && i64::try_from(held) == Ok(all.0) {
+        return Ok(());
+    }
+    Err(ShopError::ReservationLost { key: key.to_owned() })
+}
+
+/// Moves what is held under the key, and ran out before `expired_before`, to where it belongs, once.
+/// Tells how many lines that were.
 async fn settle(
     tx: &mut AnyConnection,
-    key: &str,
+    key: String,
     status: &'static str,
     change: &'static str,
-) -> Result<(), ShopError> {
+    expired_before: i64,
+) -> Result<u64, ShopError> {
+    let mut moved = 0;
     let held: Vec<(String, String, i64)> = sqlx::query_as(
         "SELECT sku, warehouse_id, quantity FROM reservations WHERE operation_key = $1 AND status = 'held' \
-         ORDER BY sku, warehouse_id",
+         AND expires_at < $2 ORDER BY sku, warehouse_id",
     )
-    .bind(key.to_owned())
+    .bind(key.clone())
+    .bind(expired_before)
     .fetch_all(&mut *tx)
     .await?;
     for (sku, warehouse_id, quantity) in held {
         let once = "UPDATE reservations SET status = $1 \
-                    WHERE operation_key = $2 AND sku = $3 AND warehouse_id = $4 AND status = 'held'";
+                    WHERE operation_key = $2 AND sku = $3 AND warehouse_id = $4 AND status = 'held' AND expires_at < $5";
         let won = sqlx::query(once)
             .bind(status)
-            .bind(key.to_owned())
+            .bind(key.clone())
             .bind(sku.clone())
             .bind(warehouse_id.clone())
+            .bind(expired_before)
             .execute(&mut *tx)
             .await?;
         if won.rows_affected() == 1 {
             // Of constants alone.
             let sql = format!("UPDATE stock SET {change} WHERE sku = $2 AND warehouse_id = $3");
-            let moved = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(quantity).bind(sku).bind(warehouse_id);
-            moved.execute(&mut *tx).await?;
+            let shelf = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(quantity).bind(sku).bind(warehouse_id);
+            shelf.execute(&mut *tx).await?;
+            moved += 1;
         }
     }
-    Ok(())
+    Ok(moved)
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use saga_core::{Compensation, Outcome, Probe, Step, StepContext, StepError};
 
-use crate::payment::{Authorization, Operation, PaymentGateway};
+use crate::payment::{Authorization, Operation, PaymentGateway, reverse};
 use crate::pricing::Totals;
-use crate::shop::Checkout;
+use crate::shop::{Checkout, Shop, ShopError};
 
 pub(crate) struct Authorize {
     pub(crate) gateway: Arc<dyn PaymentGateway>,
+    pub(crate) shop: Shop,
 }
 
 /// Whether the gateway has anything to do with this checkout.
@@ -36,10 +37,15 @@ impl Step for Authorize {
         if skips_gateway(&checkout, &totals) {
             return Ok(Probe::Applied(None));
         }
-        Ok(match self.gateway.look_up(cx.step_key()).await? {
-            Operation::Done { id } => Probe::Applied(Some(Authorization { authorization_id: id })),
+        let closes = self.gateway.key_rules().closes_keys;
+        Ok(match self.gateway.close(cx.step_key()).await? {
+            Operation::Done { id, capture_before } => {
+                Probe::Applied(Some(Authorization { authorization_id: id, capture_before }))
+            }
+            // Whatever is still on its way finds a tombstone.
+            Operation::Declined { .. } | Operation::Unknown if closes => Probe::NotApplied,
             Operation::Declined { .. } => Probe::NotApplied,
-            // It may still be on its way: the compensation leaves a tombstone for it.
+            // It may still be on its way.
             Operation::Unknown => Probe::Unknown,
         })
     }
@@ -57,6 +63,11 @@ impl Compensation for Authorize {
             return Ok(());
         }
         // By the step's key, because there may be no authorization id to go by.
-        self.gateway.void(cx.key(), cx.step_key()).await
+        let payment = reverse(&*self.gateway, cx.key(), cx.step_key(), totals.total.currency()).await?;
+        if let Some(payment) = payment {
+            let learned = self.shop.learn_payment(&payment.authorization_id, payment.state).await;
+            learned.map_err(ShopError::into_step_error)?;
+        }
+        Ok(())
     }
 }

@@ -22,7 +22,8 @@ impl Step for CreateOrder {
             None if totals.total.minor() == 0 => "paid",
             None => "pending",
         };
-        let new = NewOrder { checkout, totals, payment_status };
+        let authorization_id = hold.map(|hold| hold.authorization_id);
+        let new = NewOrder { checkout, totals, payment_status, authorization_id };
         self.shop.create_order(&cx.key().to_string(), new).await.map_err(ShopError::into_step_error)
     }
 }

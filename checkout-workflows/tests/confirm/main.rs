@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkout_workflows::money::Currency;
-use checkout_workflows::shop::{CartItem, Checkout, NewCheckout, OrderStatus, PaymentMethod, Shop};
+use checkout_workflows::payment::KeyRules;
+use checkout_workflows::shop::{
+    CartItem, Checkout, NewCheckout, NewOrder, OrderStatus, PaymentMethod, Shop, ShopError,
+};
 use checkout_workflows::{ConfirmCheckout, Confirmation, Money, Services, confirm_checkout};
 use fake::{FakeGateway, Fault};
 use saga_core::engine::EngineBuilder;
-use saga_core::journal::MemoryJournal;
+use saga_core::journal::{MemoryJournal, SagaStatus};
 use saga_core::{Definition, Engine, RetryPolicy, SagaHandle, SagaOutcome};
 
 struct Bench {
@@ -25,13 +28,22 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::with(FakeGateway::default()).await
+    }
+
+    async fn with(gateway: FakeGateway) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("shop.db");
         std::fs::File::create(&file).unwrap();
-        let shop = Shop::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+        Self::on(&format!("sqlite://{}", file.display()), gateway, dir).await
+    }
+
+    async fn on(url: &str, gateway: FakeGateway, dir: tempfile::TempDir) -> Self {
+        let shop = Shop::connect(url).await.unwrap();
         shop.migrate().await.unwrap();
         shop.insert_stock("SKU", "W", 10).await.unwrap();
-        let gateway = Arc::new(FakeGateway::default());
+        shop.credit_points("CUST-12345", 5_000).await.unwrap();
+        let gateway = Arc::new(gateway);
         let mut services = Services::new(shop.clone(), gateway.clone());
         services.retry = RetryPolicy::fixed(Duration::from_millis(1)).attempts(3);
         services.patience = RetryPolicy::fixed(Duration::from_millis(1)).attempts(4);
@@ -86,6 +98,10 @@ impl Bench {
         (level.free, level.reserved, level.sold)
     }
 
+    async fn points(&self) -> i64 {
+        self.shop.points("CUST-12345").await.unwrap()
+    }
+
     async fn order(&self, session: &str) -> Option<(OrderStatus, String)> {
         let orders = self.shop.orders_of_cart(&format!("cart-of-{session}")).await.unwrap();
         assert!(orders.len() <= 1, "one order at most");
@@ -101,10 +117,14 @@ async fn a_checkout_ends_paid_confirmed_sold_and_cleaned_up() {
     let saga = bench.confirm(&engine, "s").await;
     let SagaOutcome::Completed(confirmation) = saga.outcome().await.unwrap() else { panic!("not completed") };
     // 499.98 less 15 % and 5.00, plus 15.99 shipping and 8.8 % tax on the goods.
-    assert_eq!(confirmation.total.to_decimal(), "472.93");
+    assert_eq!(confirmation.pricing.total.to_decimal(), "472.93");
     assert_eq!(bench.order("s").await, Some((OrderStatus::Confirmed, "captured".to_owned())));
     assert_eq!(bench.stock().await, (8, 0, 2));
+    assert_eq!((confirmation.payment.status.as_str(), confirmation.items.len()), ("captured", 1));
     assert_eq!(bench.gateway.net(), (47_293, 0));
+    let (id, told) = bench.gateway.payments().remove(0);
+    assert_eq!(bench.shop.payment(&id).await.unwrap(), Some(told), "the shop knows what the gateway knows");
+    assert_eq!(bench.points().await, 4_500);
     assert!(bench.shop.validate_checkout("s").await.is_err(), "the session is used up");
 }
 
@@ -143,6 +163,7 @@ async fn a_declined_capture_voids_cancels_and_releases() {
     assert!(matches!(saga.outcome().await.unwrap(), SagaOutcome::RolledBack(_)));
     assert_eq!(bench.order("s").await, Some((OrderStatus::Cancelled, "PAYMENT_FAILED".to_owned())));
     assert_eq!((bench.stock().await, bench.gateway.net()), ((10, 0, 0), (0, 0)));
+    assert_eq!((bench.points().await, bench.gateway.calls("void"), bench.gateway.calls("refund")), (5_000, 1, 0));
 }
 
 /// The first defect: an error of the compensating action was ignored.
@@ -198,7 +219,6 @@ async fn an_authorization_whose_answer_is_lost_is_voided_on_the_way_back() {
     let bench = Bench::new().await;
     bench.checkout("s", |_| ()).await;
     bench.gateway.fail("authorize", Fault::AppliedAndLost);
-    bench.gateway.fail("look_up", Fault::Unavailable);
     let engine = bench.engine().open().await.unwrap();
     let saga = bench.confirm(&engine, "s").await;
     assert!(matches!(saga.outcome().await.unwrap(), SagaOutcome::RolledBack(_)));
@@ -275,6 +295,7 @@ async fn a_second_session_on_an_ordered_cart_is_told_of_the_order() {
         checkout: checkout.clone(),
         totals: totals.clone(),
         payment_status: "pending",
+        authorization_id: None,
     };
     let first = bench.shop.create_order("first", new()).await.unwrap();
     assert_eq!(bench.shop.create_order("first", new()).await.unwrap(), first, "again under the same key");
@@ -285,4 +306,219 @@ async fn a_second_session_on_an_ordered_cart_is_told_of_the_order() {
     let late = bench.shop.create_order("third", new()).await.unwrap_err().to_string();
     assert!(late.contains("was undone before it arrived"), "{late}");
     bench.shop.create_order("fourth", new()).await.unwrap();
+}
+
+/// P03: void and refund are two verbs, and the gateway refuses the wrong one.
+#[tokio::test]
+async fn what_was_captured_in_between_is_paid_back_and_not_voided() {
+    let bench = Bench::with(FakeGateway { captured_behind_our_back: true, ..FakeGateway::default() }).await;
+    bench.checkout("s", |_| ()).await;
+    bench.gateway.fail("capture", Fault::Declined);
+    let engine = bench.engine().open().await.unwrap();
+    let saga = bench.confirm(&engine, "s").await;
+    assert!(matches!(saga.outcome().await.unwrap(), SagaOutcome::RolledBack(_)));
+    assert_eq!(bench.gateway.net(), (0, 0));
+    assert_eq!((bench.gateway.calls("void"), bench.gateway.calls("refund")), (1, 1));
+    let (id, told) = bench.gateway.payments().remove(0);
+    assert_eq!(bench.shop.payment(&id).await.unwrap(), Some(told));
+    assert_eq!(told.status(), checkout_workflows::payment::PaymentStatus::Refunded);
+}
+
+/// P04: an authorization that has expired is not captured.
+#[tokio::test]
+async fn an_expired_authorization_turns_the_checkout_back_before_the_capture() {
+    let past = Some(saga_core::Timestamp::from_micros(1));
+    let bench = Bench::with(FakeGateway { capture_before: past, ..FakeGateway::default() }).await;
+    bench.checkout("s", |_| ()).await;
+    let engine = bench.engine().open().await.unwrap();
+    let saga = bench.confirm(&engine, "s").await;
+    let SagaOutcome::RolledBack(failure) = saga.outcome().await.unwrap() else { panic!("not rolled back") };
+    assert_eq!(failure.to_string(), "capture failed: the authorization has expired");
+    assert_eq!((bench.gateway.calls("capture"), bench.gateway.net(), bench.stock().await), (0, (0, 0), (10, 0, 0)));
+}
+
+/// P05: a gateway without tombstones carries out an authorization after it was compensated.
+#[tokio::test]
+async fn an_authorization_that_comes_after_its_compensation_is_found_and_voided() {
+    let rules = KeyRules { closes_keys: false, horizon: Some(Duration::from_millis(600)), replays_errors: false };
+    let bench = Bench::with(FakeGateway { rules, ..FakeGateway::default() }).await;
+    bench.checkout("s", |_| ()).await;
+    bench.gateway.fail("authorize", Fault::Late(Duration::from_millis(300)));
+    let engine = bench.engine().open().await.unwrap();
+    let saga = bench.confirm(&engine, "s").await;
+    assert!(matches!(saga.outcome().await.unwrap(), SagaOutcome::RolledBack(_)));
+    assert_eq!((bench.gateway.net(), bench.stock().await), ((0, 0), (10, 0, 0)), "nothing there, so far");
+    while !matches!(engine.status(saga.id()).await.unwrap().unwrap().status, SagaStatus::Ended(_)) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!((bench.gateway.payments().len(), bench.gateway.net()), (1, (0, 0)), "it came, and was released");
+    assert_eq!(bench.gateway.calls("void"), 1);
+}
+
+/// S06: a gateway that answers a failed key with the same failure for ever.
+#[tokio::test]
+async fn a_gateway_that_replays_its_errors_is_given_a_new_key_once_the_old_one_is_closed() {
+    let rules = KeyRules { replays_errors: true, ..KeyRules::default() };
+    let bench = Bench::with(FakeGateway { rules, ..FakeGateway::default() }).await;
+    bench.checkout("s", |_| ()).await;
+    bench.gateway.fail("authorize", Fault::HangOnce);
+    let mut services = Services::new(bench.shop.clone(), bench.gateway.clone());
+    services.retry = RetryPolicy::fixed(Duration::from_millis(1)).attempts(3);
+    let definition = confirm_checkout(&services).unwrap();
+    let journal = MemoryJournal::new();
+    let first = Engine::builder(journal.clone()).register(&definition).lease_ttl(Duration::from_millis(100));
+    let first = first.poll_interval(Duration::from_millis(10)).open().await.unwrap();
+    let request = ConfirmCheckout { checkout_session_id: "s".to_owned() };
+    let id = first.start(&definition, "s", request).await.unwrap().id();
+    while bench.gateway.calls("authorize") == 0 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    drop(first);
+    let second = Engine::builder(journal).register(&definition).poll_interval(Duration::from_millis(10));
+    let second = second.lease_ttl(Duration::from_millis(100)).open().await.unwrap();
+    let saga = second.handle(&definition, id);
+    assert!(matches!(saga.outcome().await.unwrap(), SagaOutcome::Completed(_)));
+    assert_eq!((bench.gateway.net(), bench.gateway.payments().len()), ((47_293, 0), 1));
+}
+
+/// P07: what is lost before the capture is not sold.
+#[tokio::test]
+async fn a_reservation_that_ran_out_fails_the_checkout_before_the_capture() {
+    let bench = Bench::new().await;
+    bench.checkout("s", |_| ()).await;
+    bench.gateway.fail("authorize", Fault::HangOnce);
+    let first = bench.engine().open().await.unwrap();
+    let id = bench.confirm(&first, "s").await.id();
+    while bench.gateway.calls("authorize") == 0 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    // The worker is away for longer than the reservation lasts, and somebody else needs the goods.
+    drop(first);
+    sqlx::query("UPDATE reservations SET expires_at = 1").execute(bench.shop.pool()).await.unwrap();
+    bench.checkout("other", |checkout| checkout.items[0].quantity = 10).await;
+    let second = bench.engine().open().await.unwrap();
+    let saga = second.handle(&bench.definition, id);
+    let other = bench.confirm(&second, "other").await;
+    assert!(matches!(other.outcome().await.unwrap(), SagaOutcome::Completed(_)), "what ran out can be had");
+    let SagaOutcome::RolledBack(failure) = saga.outcome().await.unwrap() else { panic!("sold twice") };
+    assert!(failure.to_string().contains("does not hold any more"), "{failure}");
+    assert_eq!(bench.stock().await, (0, 0, 10));
+    assert_eq!(bench.gateway.net().1, 0, "no hold is left");
+}
+
+#[tokio::test]
+async fn a_capture_extends_the_reservation_before_it_takes_the_money() {
+    let bench = Bench::new().await;
+    bench.checkout("s", |_| ()).await;
+    bench.gateway.fail("capture", Fault::HangOnce);
+    let engine = bench.engine().open().await.unwrap();
+    bench.confirm(&engine, "s").await;
+    while bench.gateway.calls("capture") == 0 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(bench.shop.release_expired().await.unwrap(), 0);
+    assert_eq!(bench.stock().await, (8, 2, 0));
+}
+
+#[tokio::test]
+async fn points_that_the_customer_does_not_have_are_refused_and_a_code_counts_once() {
+    let bench = Bench::new().await;
+    bench.checkout("poor", |checkout| checkout.loyalty_points_to_use = 5_001).await;
+    bench
+        .checkout("twice", |checkout| {
+            checkout.promotion_codes = vec!["SUMMER2024".to_owned(), "SUMMER2024".to_owned()];
+        })
+        .await;
+    let engine = bench.engine().open().await.unwrap();
+    let saga = bench.confirm(&engine, "poor").await;
+    let SagaOutcome::RolledBack(failure) = saga.outcome().await.unwrap() else { panic!("not rolled back") };
+    assert!(failure.to_string().contains("has not the 5001 loyalty points"), "{failure}");
+    assert_eq!((bench.points().await, bench.stock().await), (5_000, (10, 0, 0)));
+    let saga = bench.confirm(&engine, "twice").await;
+    let SagaOutcome::Completed(confirmation) = saga.outcome().await.unwrap() else { panic!("not completed") };
+    assert_eq!(confirmation.pricing.total.to_decimal(), "472.93");
+}
+
+#[tokio::test]
+async fn the_shop_keeps_its_books_on_postgres_as_well() {
+    let database = saga_testkit::postgres::Cluster::shared().await.unwrap().database().await.unwrap();
+    let migrations: Vec<_> = (0..4)
+        .map(|_| {
+            let url = database.url().to_owned();
+            tokio::spawn(async move { Shop::connect(&url).await.unwrap().migrate().await.unwrap() })
+        })
+        .collect();
+    for migration in migrations {
+        migration.await.unwrap();
+    }
+    let bench = Bench::on(database.url(), FakeGateway::default(), tempfile::tempdir().unwrap()).await;
+    let engine = bench.engine().open().await.unwrap();
+    bench.checkout("good", |_| ()).await;
+    let saga = bench.confirm(&engine, "good").await;
+    assert!(matches!(saga.outcome().await.unwrap(), SagaOutcome::Completed(_)));
+    assert_eq!(bench.order("good").await, Some((OrderStatus::Confirmed, "captured".to_owned())));
+    bench.checkout("bad", |_| ()).await;
+    bench.gateway.fail("capture", Fault::Declined);
+    let saga = bench.confirm(&engine, "bad").await;
+    assert!(matches!(saga.outcome().await.unwrap(), SagaOutcome::RolledBack(_)));
+    assert_eq!(bench.order("bad").await, Some((OrderStatus::Cancelled, "PAYMENT_FAILED".to_owned())));
+    assert_eq!((bench.stock().await, bench.points().await, bench.gateway.net()), ((8, 0, 2), 4_500, (47_293, 0)));
+    for (id, told) in bench.gateway.payments() {
+        assert_eq!(bench.shop.payment(&id).await.unwrap(), Some(told));
+    }
+    books_do_not_lie(&bench).await;
+}
+
+#[tokio::test]
+async fn the_shop_refuses_what_would_make_its_books_lie() {
+    let bench = Bench::new().await;
+    books_do_not_lie(&bench).await;
+}
+
+/// Reservations and orders that are somewhere else than they must be.
+async fn books_do_not_lie(bench: &Bench) {
+    let shop = &bench.shop;
+    let before = bench.stock().await;
+    bench.checkout("books", |_| ()).await;
+    let checkout = shop.validate_checkout("books").await.unwrap();
+    let lost = |answer: Result<(), ShopError>| assert!(matches!(answer, Err(ShopError::ReservationLost { .. })));
+    lost(shop.confirm_reservation("never made").await);
+    shop.reserve("r1", &checkout.items).await.unwrap();
+    shop.release("r1").await.unwrap();
+    lost(shop.confirm_reservation("r1").await);
+    lost(shop.extend_reservation("r1").await.map(drop));
+    assert!(matches!(shop.reserve("r1", &checkout.items).await, Err(ShopError::Undone { .. })));
+    shop.reserve("r2", &checkout.items).await.unwrap();
+    assert_eq!(shop.release_expired().await.unwrap(), 0, "it has not run out");
+    sqlx::query("UPDATE reservations SET expires_at = 1 WHERE operation_key = 'r2'")
+        .execute(shop.pool())
+        .await
+        .unwrap();
+    assert_eq!(shop.release_expired().await.unwrap(), 1);
+    assert_eq!(shop.release_expired().await.unwrap(), 0);
+    lost(shop.extend_reservation("r2").await.map(drop));
+    lost(shop.confirm_reservation("r2").await);
+    assert_eq!(bench.stock().await, before, "what ran out is back on the shelf, once");
+    shop.reserve("r3", &checkout.items).await.unwrap();
+    shop.confirm_reservation("r3").await.unwrap();
+    shop.confirm_reservation("r3").await.unwrap();
+    shop.release("r3").await.unwrap();
+    assert_eq!(bench.stock().await, (before.0 - 2, 0, before.2 + 2), "sold once, and not released afterwards");
+
+    let totals = checkout_workflows::pricing::Rates::default().totals(&checkout).unwrap();
+    let new = || NewOrder {
+        checkout: checkout.clone(),
+        totals: totals.clone(),
+        payment_status: "pending",
+        authorization_id: None,
+    };
+    let wrong = |answer: Result<(), ShopError>| assert!(matches!(answer, Err(ShopError::OrderState { .. })));
+    let first = shop.create_order("o1", new()).await.unwrap();
+    shop.cancel_order("o1").await.unwrap();
+    wrong(shop.confirm_order(&first.order_id, None).await.map(drop));
+    let second = shop.create_order("o2", new()).await.unwrap();
+    shop.confirm_order(&second.order_id, None).await.unwrap();
+    shop.confirm_order(&second.order_id, None).await.unwrap();
+    wrong(shop.cancel_order("o2").await);
+    assert_eq!(shop.orders_of_cart("cart-of-books").await.unwrap().len(), 2);
 }

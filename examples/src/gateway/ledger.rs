@@ -2,6 +2,7 @@
 //! no capture above the hold, none twice, no void of what was taken.
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
@@ -16,7 +17,7 @@ pub struct AuthorizationRow {
     pub key: String,
     /// What the merchant calls it.
     pub reference: String,
-    /// `authorized`, `captured`, `voided` or `refunded`.
+    /// `authorized`, `captured`, `voided`, `expired` or `refunded`.
     pub status: String,
     /// What was held.
     pub amount: i64,
@@ -26,6 +27,10 @@ pub struct AuthorizationRow {
     pub refunded: i64,
     /// The currency.
     pub currency: String,
+    /// The id of the capture, once there was one.
+    pub transaction_id: Option<String>,
+    /// Until when it can be captured, in microseconds since 1970.
+    pub capture_before: i64,
 }
 
 /// The ledger failed or refused.
@@ -56,11 +61,20 @@ pub struct Ledger {
     connection: SqliteConnection,
 }
 
+/// How long a hold can be captured: seven days, as with the card schemes.
+const LIFETIME: i64 = 7 * 24 * 60 * 60 * 1_000_000;
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS authorizations (
         id TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, reference TEXT NOT NULL, token TEXT NOT NULL,
         status TEXT NOT NULL, amount INTEGER NOT NULL, captured INTEGER NOT NULL DEFAULT 0,
         refunded INTEGER NOT NULL DEFAULT 0, currency TEXT NOT NULL, transaction_id TEXT UNIQUE,
+        capture_before INTEGER NOT NULL,
         CHECK (captured <= amount AND refunded <= captured)
     );
     CREATE TABLE IF NOT EXISTS operations (
@@ -124,8 +138,8 @@ impl Ledger {
         }
         let id = format!("auth_{key}");
         let mut tx = self.connection.begin().await?;
-        let insert = "INSERT INTO authorizations (id, key, reference, token, status, amount, currency) \
-                      VALUES (?, ?, ?, ?, 'authorized', ?, ?)";
+        let insert = "INSERT INTO authorizations (id, key, reference, token, status, amount, currency, capture_before) \
+                      VALUES (?, ?, ?, ?, 'authorized', ?, ?, ?)";
         sqlx::query(insert)
             .bind(id.clone())
             .bind(key.to_owned())
@@ -133,6 +147,7 @@ impl Ledger {
             .bind(token.to_owned())
             .bind(amount)
             .bind(currency.to_owned())
+            .bind(now().saturating_add(LIFETIME))
             .execute(&mut *tx)
             .await?;
         record(&mut tx, key, "authorize", "done", &id).await?;
@@ -152,43 +167,40 @@ impl Ledger {
         let mut tx = self.connection.begin().await?;
         let taken = sqlx::query(
             "UPDATE authorizations SET status = 'captured', captured = ?1, transaction_id = ?2 \
-             WHERE id = ?3 AND status = 'authorized' AND amount >= ?1",
+             WHERE id = ?3 AND status = 'authorized' AND amount >= ?1 AND capture_before > ?4",
         )
         .bind(amount)
         .bind(id.clone())
         .bind(authorization.to_owned())
+        .bind(now())
         .execute(&mut *tx)
         .await?;
         if taken.rows_affected() == 0 {
             drop(tx);
-            return self.decline(key, "capture", "there is no such hold, or it was used").await;
+            return self.decline(key, "capture", "there is no such hold, or it was used, or has expired").await;
         }
         record(&mut tx, key, "capture", "done", &id).await?;
         tx.commit().await?;
         Ok(id)
     }
 
-    /// Releases the hold that was made under `authorize_key`, or pays back what was taken from it. A
-    /// key that was never seen is closed.
+    /// Releases a hold of which nothing was taken.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn void(&mut self, key: &str, authorize_key: &str) -> Result<String, LedgerError> {
+    /// When the key was refused or closed before, or there is nothing to release: what was taken takes a
+    /// refund.
+    pub async fn void(&mut self, key: &str, authorization: &str) -> Result<String, LedgerError> {
         if let Some(id) = self.replayed(key).await? {
             return Ok(id);
         }
-        let mut tx = self.connection.begin().await?;
-        sqlx::query("INSERT INTO operations VALUES (?, 'authorize', 'closed', '') ON CONFLICT DO NOTHING")
-            .bind(authorize_key.to_owned())
-            .execute(&mut *tx)
-            .await?;
-        for undo in [
-            "UPDATE authorizations SET status = 'voided' WHERE key = ? AND status = 'authorized'",
-            "UPDATE authorizations SET status = 'refunded', refunded = captured WHERE key = ? AND status = 'captured'",
-        ] {
-            sqlx::query(undo).bind(authorize_key.to_owned()).execute(&mut *tx).await?;
-        }
         let id = format!("void_{key}");
+        let mut tx = self.connection.begin().await?;
+        let release = "UPDATE authorizations SET status = 'voided' WHERE id = ? AND status = 'authorized'";
+        let released = sqlx::query(release).bind(authorization.to_owned()).execute(&mut *tx).await?;
+        if released.rows_affected() == 0 {
+            drop(tx);
+            return self.decline(key, "void", "there is nothing to release").await;
+        }
         record(&mut tx, key, "void", "done", &id).await?;
         tx.commit().await?;
         Ok(id)
@@ -249,19 +261,16 @@ impl Ledger {
     /// When the database fails.
     pub async fn authorizations(&mut self) -> Result<Vec<AuthorizationRow>, LedgerError> {
         let rows = sqlx::query("SELECT * FROM authorizations ORDER BY id").fetch_all(&mut self.connection).await?;
-        let read = |row: &sqlx::sqlite::SqliteRow| {
-            Ok(AuthorizationRow {
-                id: row.try_get("id")?,
-                key: row.try_get("key")?,
-                reference: row.try_get("reference")?,
-                status: row.try_get("status")?,
-                amount: row.try_get("amount")?,
-                captured: row.try_get("captured")?,
-                refunded: row.try_get("refunded")?,
-                currency: row.try_get("currency")?,
-            })
-        };
-        rows.iter().map(read).collect()
+        rows.iter().map(authorization).collect()
+    }
+
+    /// The authorization that was made under this key.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn authorization(&mut self, key: &str) -> Result<Option<AuthorizationRow>, LedgerError> {
+        let row = sqlx::query("SELECT * FROM authorizations WHERE key = ?").bind(key.to_owned());
+        row.fetch_optional(&mut self.connection).await?.as_ref().map(authorization).transpose()
     }
 
     /// The first answer under this key, if there was one.
@@ -275,6 +284,23 @@ impl Ledger {
             },
         }
     }
+}
+
+fn authorization(row: &sqlx::sqlite::SqliteRow) -> Result<AuthorizationRow, LedgerError> {
+    let (status, capture_before): (String, i64) = (row.try_get("status")?, row.try_get("capture_before")?);
+    let expired = status == "authorized" && capture_before <= now();
+    Ok(AuthorizationRow {
+        id: row.try_get("id")?,
+        key: row.try_get("key")?,
+        reference: row.try_get("reference")?,
+        status: if expired { "expired".to_owned() } else { status },
+        amount: row.try_get("amount")?,
+        captured: row.try_get("captured")?,
+        refunded: row.try_get("refunded")?,
+        currency: row.try_get("currency")?,
+        transaction_id: row.try_get("transaction_id")?,
+        capture_before,
+    })
 }
 
 async fn record(
@@ -315,21 +341,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_late_authorization_under_a_voided_key_is_refused() {
+    async fn a_late_authorization_under_a_closed_key_is_refused() {
         let (mut ledger, _dir) = ledger().await;
-        ledger.void("v", "k").await.unwrap();
+        ledger.close("k").await.unwrap();
         assert!(matches!(ledger.authorize("k", "cart", "tok", 100, "USD").await, Err(LedgerError::Closed)));
         assert_eq!(ledger.authorizations().await.unwrap(), []);
     }
 
     #[tokio::test]
-    async fn a_void_releases_a_hold_and_pays_back_what_was_taken() {
+    async fn a_hold_takes_a_void_and_what_was_taken_a_refund() {
         let (mut ledger, _dir) = ledger().await;
-        ledger.authorize("a", "cart", "tok", 100, "USD").await.unwrap();
+        let held = ledger.authorize("a", "cart", "tok", 100, "USD").await.unwrap();
         let taken = ledger.authorize("b", "cart", "tok", 70, "USD").await.unwrap();
-        ledger.capture("c", &taken, 70).await.unwrap();
-        ledger.void("v1", "a").await.unwrap();
-        ledger.void("v2", "b").await.unwrap();
+        let transaction = ledger.capture("c", &taken, 70).await.unwrap();
+        assert!(matches!(ledger.void("v1", &taken).await, Err(LedgerError::Declined { .. })), "the wrong verb");
+        assert!(matches!(ledger.refund("r1", "none", 1).await, Err(LedgerError::Declined { .. })));
+        ledger.void("v2", &held).await.unwrap();
+        ledger.refund("r2", &transaction, 70).await.unwrap();
+        assert!(matches!(ledger.refund("r3", &transaction, 1).await, Err(LedgerError::Declined { .. })), "not twice");
         let rows = ledger.authorizations().await.unwrap();
         assert_eq!((rows[0].status.as_str(), rows[1].status.as_str()), ("voided", "refunded"));
         assert_eq!(rows[1].refunded, 70);

@@ -8,6 +8,7 @@ use axum::extract::{Json, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use checkout_workflows::payment::{Payment, PaymentState};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -44,7 +45,7 @@ struct Capture {
 #[serde(rename_all = "camelCase")]
 struct Void {
     idempotency_key: String,
-    authorize_key: String,
+    authorization_id: String,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +67,7 @@ pub async fn serve(listener: TcpListener, ledger: Ledger, faults: Faults) -> std
         .route("/capture", post(capture))
         .route("/void", post(void))
         .route("/refund", post(refund))
+        .route("/payments/{key}", get(payment))
         .route("/operations/{key}", get(look_up))
         .route("/operations/{key}/close", post(close))
         .route("/ledger", get(ledger_rows))
@@ -76,47 +78,70 @@ pub async fn serve(listener: TcpListener, ledger: Ledger, faults: Faults) -> std
 async fn authorize(State(gateway): State<Gateway>, Json(ask): Json<Authorize>) -> Response {
     let planned = gateway.faults.plan("authorize", &ask.idempotency_key, &ask.payment_method);
     let work = async |ledger: &mut Ledger| {
+        let key = &ask.idempotency_key;
         if planned.decline {
-            return ledger.decline(&ask.idempotency_key, "authorize", "card declined").await;
+            return ledger.decline(key, "authorize", "card declined").await.map(Value::String);
         }
-        let (key, reference, token) = (&ask.idempotency_key, &ask.reference, &ask.payment_method);
-        ledger.authorize(key, reference, token, ask.amount_minor, &ask.currency).await
+        let id = ledger.authorize(key, &ask.reference, &ask.payment_method, ask.amount_minor, &ask.currency).await?;
+        let capture_before = ledger.authorization(key).await?.map(|row| row.capture_before);
+        Ok(json!({ "authorization_id": id, "capture_before": capture_before }))
     };
-    gateway.answer(planned, "authorization_id", work).await
+    gateway.answer(planned, work).await
 }
 
 async fn capture(State(gateway): State<Gateway>, Json(ask): Json<Capture>) -> Response {
     let planned = gateway.planned("capture", &ask.idempotency_key, &ask.authorization_id).await;
     let work = async |ledger: &mut Ledger| {
         if planned.decline {
-            return ledger.decline(&ask.idempotency_key, "capture", "capture declined").await;
+            return ledger.decline(&ask.idempotency_key, "capture", "capture declined").await.map(Value::String);
         }
-        ledger.capture(&ask.idempotency_key, &ask.authorization_id, ask.amount_minor).await
+        let id = ledger.capture(&ask.idempotency_key, &ask.authorization_id, ask.amount_minor).await?;
+        Ok(json!({ "transaction_id": id }))
     };
-    gateway.answer(planned, "transaction_id", work).await
+    gateway.answer(planned, work).await
 }
 
 async fn void(State(gateway): State<Gateway>, Json(ask): Json<Void>) -> Response {
-    let planned = gateway.planned("void", &ask.idempotency_key, &ask.authorize_key).await;
-    let work = async |ledger: &mut Ledger| ledger.void(&ask.idempotency_key, &ask.authorize_key).await;
-    gateway.answer(planned, "id", work).await
+    let planned = gateway.planned("void", &ask.idempotency_key, &ask.authorization_id).await;
+    let work = async |ledger: &mut Ledger| {
+        Ok(json!({ "id": ledger.void(&ask.idempotency_key, &ask.authorization_id).await? }))
+    };
+    gateway.answer(planned, work).await
 }
 
 async fn refund(State(gateway): State<Gateway>, Json(ask): Json<Refund>) -> Response {
     let planned = gateway.faults.plan("refund", &ask.idempotency_key, "");
-    let work =
-        async |ledger: &mut Ledger| ledger.refund(&ask.idempotency_key, &ask.transaction_id, ask.amount_minor).await;
-    gateway.answer(planned, "id", work).await
+    let work = async |ledger: &mut Ledger| {
+        Ok(json!({ "id": ledger.refund(&ask.idempotency_key, &ask.transaction_id, ask.amount_minor).await? }))
+    };
+    gateway.answer(planned, work).await
 }
 
 async fn look_up(State(gateway): State<Gateway>, Path(key): Path<String>) -> Response {
-    known(gateway.ledger.lock().await.operation(&key).await)
+    known(&mut *gateway.ledger.lock().await, &key).await
+}
+
+/// A hold and what became of it, by the key under which it was made.
+async fn payment(State(gateway): State<Gateway>, Path(key): Path<String>) -> Response {
+    let row = match gateway.ledger.lock().await.authorization(&key).await {
+        Ok(Some(row)) => row,
+        Ok(None) => return Json(Value::Null).into_response(),
+        Err(error) => return failed(&error),
+    };
+    let state = PaymentState {
+        authorized: row.amount,
+        captured: row.captured,
+        refunded: row.refunded,
+        voided: row.status == "voided",
+        expired: row.status == "expired",
+    };
+    Json(Payment { authorization_id: row.id, transaction_id: row.transaction_id, state }).into_response()
 }
 
 async fn close(State(gateway): State<Gateway>, Path(key): Path<String>) -> Response {
     let mut ledger = gateway.ledger.lock().await;
     match ledger.close(&key).await {
-        Ok(()) => known(ledger.operation(&key).await),
+        Ok(()) => known(&mut ledger, &key).await,
         Err(error) => failed(&error),
     }
 }
@@ -129,9 +154,15 @@ async fn ledger_rows(State(gateway): State<Gateway>) -> Response {
 }
 
 /// What became of a key.
-fn known(operation: Result<Option<(String, String)>, LedgerError>) -> Response {
-    let answer = match operation {
-        Ok(Some((status, result))) if status == "done" => json!({ "status": "done", "id": result }),
+async fn known(ledger: &mut Ledger, key: &str) -> Response {
+    let capture_before = match ledger.authorization(key).await {
+        Ok(row) => row.map(|row| row.capture_before),
+        Err(error) => return failed(&error),
+    };
+    let answer = match ledger.operation(key).await {
+        Ok(Some((status, result))) if status == "done" => {
+            json!({ "status": "done", "id": result, "capture_before": capture_before })
+        }
         Ok(Some((status, result))) if status == "declined" => json!({ "status": "declined", "reason": result }),
         Ok(_) => json!({ "status": "unknown" }),
         Err(error) => return failed(&error),
@@ -158,8 +189,7 @@ impl Gateway {
     async fn answer(
         &self,
         planned: Planned,
-        field: &str,
-        work: impl AsyncFnOnce(&mut Ledger) -> Result<String, LedgerError>,
+        work: impl AsyncFnOnce(&mut Ledger) -> Result<Value, LedgerError>,
     ) -> Response {
         if planned.slow {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -174,11 +204,7 @@ impl Gateway {
             std::panic::resume_unwind(Box::new("the answer is lost, as planned"));
         }
         match done {
-            Ok(id) => {
-                let mut answer = serde_json::Map::new();
-                answer.insert(field.to_owned(), Value::String(id));
-                Json(Value::Object(answer)).into_response()
-            }
+            Ok(answer) => Json(answer).into_response(),
             Err(error) => failed(&error),
         }
     }

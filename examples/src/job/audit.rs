@@ -60,9 +60,10 @@ pub struct World {
 /// The keys of what a dead-lettered saga may have left standing: its hold and its reservations.
 #[must_use]
 pub fn excused(letters: &[DeadLetter]) -> BTreeSet<String> {
-    let steps = ["authorize", "reserve-stock", "create-order"];
-    let key =
-        |letter: &DeadLetter, step: &str| IdempotencyKey::of(letter.saga, &StepName::from(step), Op::Run).to_string();
+    let steps = ["authorize", "reserve-stock"];
+    let key = |letter: &DeadLetter, step: &str| {
+        IdempotencyKey::of(letter.saga, &StepName::from(step), Op::Run, 0).to_string()
+    };
     letters.iter().flat_map(|letter| steps.map(|step| key(letter, step))).collect()
 }
 
@@ -204,6 +205,8 @@ mod tests {
             captured,
             refunded: 0,
             currency: "USD".to_owned(),
+            transaction_id: (captured > 0).then(|| format!("txn_{key}")),
+            capture_before: i64::MAX,
         };
         let order = |id: &str, cart: &str, status: &str| OrderRow {
             order_id: id.to_owned(),

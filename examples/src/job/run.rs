@@ -107,6 +107,8 @@ async fn seed(settings: &Settings, places: &Places) -> Result<(Shop, BTreeMap<St
         shop.insert_stock(&sku, &warehouse, quantity).await?;
     }
     for checkout in checkouts {
+        // As many points as the carts are to use: none may be left over, and none given twice.
+        shop.credit_points(&checkout.checkout.customer_id, checkout.checkout.loyalty_points_to_use).await?;
         shop.insert_checkout(checkout).await?;
     }
     Ok((shop, expected))

@@ -1,91 +1,21 @@
-//! The payment gateway: what the shop asks of it, and the adapter that speaks HTTP.
+//! The adapter for gateways that speak HTTP and JSON.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use saga_core::{IdempotencyKey, StepError};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
+use super::{Authorization, Capture, KeyRules, Operation, Payment, PaymentGateway};
 use crate::money::Money;
-
-/// A hold on a customer's money.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Authorization {
-    /// The gateway's id for it.
-    pub authorization_id: String,
-}
-
-/// Money that was taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Capture {
-    /// The gateway's id for it.
-    pub transaction_id: String,
-}
-
-/// What a gateway knows of one operation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "status", rename_all = "snake_case")]
-pub enum Operation {
-    /// It was done, and the gateway gave it this id.
-    Done {
-        /// The id of the authorization or transaction.
-        id: String,
-    },
-    /// It was refused.
-    Declined {
-        /// Why.
-        reason: String,
-    },
-    /// The gateway has not seen the key, or has closed it: nothing was and nothing will be done
-    /// under a closed one.
-    Unknown,
-}
-
-/// What the shop asks of a payment gateway. Every call carries an idempotency key; a call under a
-/// known key is answered as the first time, whatever has happened since.
-///
-/// Errors are [`StepError`]s: each call says whether it can have had its effect.
-#[async_trait]
-pub trait PaymentGateway: Send + Sync {
-    /// Holds the amount on the payment method, a token. `reference` is what the merchant calls it.
-    async fn authorize(
-        &self,
-        key: IdempotencyKey,
-        amount: Money,
-        payment_method: &str,
-        reference: &str,
-    ) -> Result<Authorization, StepError>;
-
-    /// Takes the money that is held.
-    async fn capture(
-        &self,
-        key: IdempotencyKey,
-        authorization: &Authorization,
-        amount: Money,
-    ) -> Result<Capture, StepError>;
-
-    /// Undoes what was done under `authorize_key`: releases the hold, or pays back what was taken
-    /// from it. Under a key that was never seen it leaves a tombstone, so that a late authorization
-    /// under it is refused.
-    async fn void(&self, key: IdempotencyKey, authorize_key: IdempotencyKey) -> Result<(), StepError>;
-
-    /// Pays back what was captured.
-    async fn refund(&self, key: IdempotencyKey, capture: &Capture, amount: Money) -> Result<(), StepError>;
-
-    /// What became of the operation under this key.
-    async fn look_up(&self, key: IdempotencyKey) -> Result<Operation, StepError>;
-
-    /// What became of the operation under this key, and makes sure that nothing will any more: a
-    /// request that arrives later under it is refused.
-    async fn close(&self, key: IdempotencyKey) -> Result<Operation, StepError>;
-}
 
 /// A gateway that speaks HTTP and JSON.
 #[derive(Clone, Debug)]
 pub struct HttpGateway {
     client: reqwest::Client,
     base_url: String,
+    key_rules: KeyRules,
 }
 
 /// What the gateway says when it refuses.
@@ -101,7 +31,13 @@ impl HttpGateway {
     /// When the HTTP client cannot be set up.
     pub fn new(base_url: impl Into<String>, timeout: Duration) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder().timeout(timeout).connect_timeout(timeout).build()?;
-        Ok(Self { client, base_url: base_url.into() })
+        Ok(Self { client, base_url: base_url.into(), key_rules: KeyRules::default() })
+    }
+
+    /// How this gateway treats idempotency keys. Default: [`KeyRules::default`].
+    #[must_use]
+    pub fn with_key_rules(self, key_rules: KeyRules) -> Self {
+        Self { key_rules, ..self }
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &serde_json::Value) -> Result<T, StepError> {
@@ -126,8 +62,8 @@ async fn answer<T: DeserializeOwned>(sent: Result<reqwest::Response, reqwest::Er
             .json()
             .await
             .map_err(|error| StepError::retry(format!("the gateway's answer was cut off: {error}"))),
-        // Declined, or the key was closed: documented refusals, before any effect.
-        402 | 410 => {
+        // Declined, the key was closed, or the wrong verb: documented refusals, before any effect.
+        402 | 410 | 422 => {
             let reason = response.json::<Refusal>().await.map_or_else(|_| status.to_string(), |refusal| refusal.error);
             Err(StepError::rejected(reason))
         }
@@ -140,6 +76,10 @@ async fn answer<T: DeserializeOwned>(sent: Result<reqwest::Response, reqwest::Er
 
 #[async_trait]
 impl PaymentGateway for HttpGateway {
+    fn key_rules(&self) -> KeyRules {
+        self.key_rules
+    }
+
     async fn authorize(
         &self,
         key: IdempotencyKey,
@@ -171,18 +111,22 @@ impl PaymentGateway for HttpGateway {
         self.post("capture", &body).await
     }
 
-    async fn void(&self, key: IdempotencyKey, authorize_key: IdempotencyKey) -> Result<(), StepError> {
-        let body = serde_json::json!({ "idempotencyKey": key, "authorizeKey": authorize_key });
+    async fn void(&self, key: IdempotencyKey, authorization_id: &str) -> Result<(), StepError> {
+        let body = serde_json::json!({ "idempotencyKey": key, "authorizationId": authorization_id });
         self.post::<serde_json::Value>("void", &body).await.map(drop)
     }
 
-    async fn refund(&self, key: IdempotencyKey, capture: &Capture, amount: Money) -> Result<(), StepError> {
+    async fn refund(&self, key: IdempotencyKey, transaction_id: &str, amount: Money) -> Result<(), StepError> {
         let body = serde_json::json!({
             "idempotencyKey": key,
-            "transactionId": capture.transaction_id,
+            "transactionId": transaction_id,
             "amountMinor": amount.minor(),
         });
         self.post::<serde_json::Value>("refund", &body).await.map(drop)
+    }
+
+    async fn payment(&self, authorize_key: IdempotencyKey) -> Result<Option<Payment>, StepError> {
+        answer(self.client.get(format!("{}/payments/{authorize_key}", self.base_url)).send().await).await
     }
 
     async fn look_up(&self, key: IdempotencyKey) -> Result<Operation, StepError> {
