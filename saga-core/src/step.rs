@@ -46,7 +46,12 @@ pub trait Step: Send + Sync + 'static {
     /// Answers "did the operation under this key happen?", without any effect of its own.
     ///
     /// Asked when the fate of the step is unknown and no attempt is left: for a pivot before any
-    /// direction is taken, for a compensatable step before it is compensated. A pivot should have one.
+    /// direction is taken, for a compensatable step before it is compensated, and before another attempt
+    /// where the key cannot be sent again. A pivot should have one.
+    ///
+    /// Answer [`Probe::NotApplied`] only when it can never happen any more, which takes a participant that
+    /// can *close* a key. One that can merely be looked at answers [`Probe::Unknown`] while it has not seen
+    /// the key; for a pivot that means a human, when the participant goes on not knowing.
     async fn probe(&self, cx: &StepContext, input: Self::Input) -> Result<Probe<Self::Output>, StepError> {
         let _ = (cx, input);
         Ok(Probe::Unsupported)

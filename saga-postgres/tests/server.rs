@@ -177,6 +177,17 @@ async fn a_cancelled_call_leaves_no_transaction_open() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_in_mid_run_loses_nothing_and_ends_by_itself() {
+    // Longer than the lease, so that it lapses while nobody can renew it.
+    outage(Duration::from_millis(1_500)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes half a minute; cargo xtask test runs it"]
+async fn an_outage_of_thirty_seconds_loses_nothing_and_ends_by_itself() {
+    outage(Duration::from_secs(30)).await;
+}
+
+async fn outage(lasts: Duration) {
     let cluster = Cluster::start_private().await.unwrap();
     let database = cluster.database().await.unwrap();
     let definition = Definition::build("slow", 1, |saga, input| {
@@ -199,8 +210,7 @@ async fn an_outage_in_mid_run_loses_nothing_and_ends_by_itself() {
     }
     tokio::time::sleep(Duration::from_millis(60)).await;
     cluster.stop_immediately().unwrap();
-    // Longer than the lease, so that it lapses while nobody can renew it.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tokio::time::sleep(lasts).await;
     cluster.start_again().await.unwrap();
     for (nth, saga) in sagas.iter().enumerate() {
         let outcome = loop {
@@ -330,5 +340,32 @@ async fn a_start_whose_backend_was_terminated_is_settled_by_sending_it_again() {
         };
         assert_eq!(receipts, [StartReceipt::Created]);
         assert_eq!(journal.load(&[saga.id]).await.unwrap()[0].turns.len(), 1);
+    }
+}
+
+/// What a server says when two transactions are in each other's way is not the caller's trouble.
+#[tokio::test]
+async fn serialization_failures_and_deadlocks_are_ridden_out() {
+    for code in ["40001", "40P01"] {
+        let database = database().await;
+        let journal = PostgresJournal::connect(database.url()).await.unwrap();
+        let mut connection = PgConnection::connect(database.url()).await.unwrap();
+        // A sequence does not roll back: the first three writes fail, the fourth goes in.
+        let failing = format!(
+            "CREATE SEQUENCE public.tries; \
+             CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF nextval('public.tries') % 4 <> 0 THEN RAISE EXCEPTION 'as planned' USING ERRCODE = '{code}'; END IF; \
+             RETURN NEW; END $$; \
+             CREATE TRIGGER fail BEFORE INSERT ON saga.turn FOR EACH STATEMENT EXECUTE FUNCTION public.fail()"
+        );
+        connection.execute(AssertSqlSafe(failing)).await.unwrap();
+        let (lease, _) = journal.open_lease("w", LONG).await.unwrap();
+        let saga = new_saga("k");
+        assert_eq!(journal.start(Some(lease), std::slice::from_ref(&saga)).await.unwrap(), [StartReceipt::Created]);
+        assert_eq!(journal.append(lease, &[turn(&saga, 1)]).await.unwrap(), [Appended::Written]);
+        assert_eq!(journal.load(&[saga.id]).await.unwrap()[0].turns.len(), 2);
+        let tries: i64 =
+            sqlx::query_scalar("SELECT last_value FROM public.tries").fetch_one(&mut connection).await.unwrap();
+        assert_eq!(tries, 8, "{code}: each write was tried until it went in");
     }
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -208,5 +210,39 @@ async fn a_start_that_is_sent_again_is_one_start() {
     for _ in 0..2 {
         let receipts = journal.start(None, std::slice::from_ref(&saga)).await.unwrap();
         assert_eq!(receipts, [StartReceipt::Created]);
+    }
+}
+
+/// Permissions do not bind root: where the tests run as root, the file is opened by another user.
+#[test]
+fn a_file_that_its_user_may_not_write_is_refused_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("theirs.db");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async { drop(SqliteJournal::open(&path).await.unwrap()) });
+    let program = dir.path().join("opener");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    for (file, mode) in [(dir.path(), 0o555), (&*path, 0o444), (&*program, 0o555)] {
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut command = Command::new(&program);
+    command.args(["open_what_the_environment_says", "--exact", "--ignored", "--nocapture"]);
+    command.env("SAGA_TEST_FILE", &path).current_dir("/");
+    if std::fs::File::options().append(true).open(&path).is_ok() {
+        command.uid(65_534).gid(65_534);
+    }
+    let output = command.output().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("refused: ") && said.contains("make both writable"), "{said}");
+}
+
+#[tokio::test]
+#[ignore = "run by the test above, in a process of its own"]
+async fn open_what_the_environment_says() {
+    let path = std::env::var_os("SAGA_TEST_FILE").unwrap();
+    match SqliteJournal::open(path).await {
+        Ok(_) => eprintln!("opened"),
+        Err(error) => eprintln!("refused: {error}"),
     }
 }

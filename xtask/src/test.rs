@@ -18,6 +18,8 @@ pub(crate) fn run(fast: bool) -> Result<(), Failure> {
         stages.leave_out("the main job", "as --fast asks");
         return Ok(());
     }
+    let long = ["test", "-p", "saga-postgres", "--test", "server", "--", "--ignored"];
+    stages.run("long tests", cargo().args(long))?;
     stages.run("the main job on SQLite", &mut main_job())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|source| Failure::NoRuntime { source })?;
     // The server lives as long as the cluster is held.

@@ -3,6 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "tests, by nature")]
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use checkout_workflows::payment::HttpGateway;
+use checkout_workflows::shop::Shop;
+use checkout_workflows::{Services, confirm_checkout};
 
 const PAGES: [&str; 5] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
 
@@ -29,17 +35,32 @@ fn the_first_two_commands_of_the_readme_are_the_main_job_and_the_tests() {
     assert_eq!(commands[..2], ["cargo run --release -p examples --bin confirm-checkout\n", "cargo xtask test\n"]);
 }
 
-#[test]
-fn the_readmes_picture_of_a_step_is_drawn_from_the_transition_table() {
-    let (readme, expected) = (page("README.md"), saga_core::machine::to_mermaid());
-    let drawn: Vec<_> =
-        blocks(&readme, "mermaid").into_iter().filter(|block| block.starts_with("stateDiagram")).collect();
+/// The one picture of this kind in the readme is the one given.
+fn assert_drawn(kind: &str, expected: &str) {
+    // One at a time: both pictures are in one file.
+    static DRAWING: Mutex<()> = Mutex::new(());
+    let _alone = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
+    let readme = page("README.md");
+    let drawn: Vec<_> = blocks(&readme, "mermaid").into_iter().filter(|block| block.starts_with(kind)).collect();
     assert_eq!(drawn.len(), 1);
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        std::fs::write(root().join("README.md"), readme.replace(drawn[0], &expected)).unwrap();
+        std::fs::write(root().join("README.md"), readme.replace(drawn[0], expected)).unwrap();
     } else {
         assert_eq!(drawn[0], expected, "run the test with UPDATE_EXPECT=1 to draw the picture anew");
     }
+}
+
+#[test]
+fn the_readmes_picture_of_a_step_is_drawn_from_the_transition_table() {
+    assert_drawn("stateDiagram", &saga_core::machine::to_mermaid());
+}
+
+#[tokio::test]
+async fn the_readmes_picture_of_the_checkout_is_drawn_from_its_definition() {
+    let shop = Shop::connect("sqlite::memory:").await.unwrap();
+    let gateway = HttpGateway::new("http://127.0.0.1", Duration::from_secs(1)).unwrap();
+    let definition = confirm_checkout(&Services::new(shop, Arc::new(gateway))).unwrap();
+    assert_drawn("flowchart", &definition.to_mermaid());
 }
 
 #[test]

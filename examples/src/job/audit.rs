@@ -53,6 +53,10 @@ pub struct World {
     pub reservations: Vec<ReservationRow>,
     /// Orders that have an `OrderStatusChanged` event with their present status.
     pub announced: BTreeSet<String>,
+    /// What the shop knows of its payments, by the gateway's id: captured and refunded.
+    pub payments: BTreeMap<String, (i64, i64)>,
+    /// Loyalty points: given to customers, still theirs, and used.
+    pub points: (i64, i64, i64),
     /// Idempotency keys whose effects wait for a human, and are excused.
     pub excused: BTreeSet<String>,
 }
@@ -97,6 +101,15 @@ pub async fn read_shop(shop: &Shop, world: &mut World) -> Result<(), JobError> {
     for row in sqlx::query(announced).fetch_all(shop.pool()).await? {
         world.announced.insert(row.try_get("order_id")?);
     }
+    let payments = sqlx::query("SELECT authorization_id, captured, refunded FROM payments");
+    for row in payments.fetch_all(shop.pool()).await? {
+        let known = (row.try_get("captured")?, row.try_get("refunded")?);
+        world.payments.insert(row.try_get("authorization_id")?, known);
+    }
+    let sum = "SELECT CAST((SELECT coalesce(sum(points), 0) FROM loyalty_accounts) AS BIGINT) AS left_over, \
+               CAST((SELECT coalesce(sum(points), 0) FROM point_redemptions WHERE status = 'used') AS BIGINT) AS used";
+    let row = sqlx::query(sum).fetch_one(shop.pool()).await?;
+    (world.points.1, world.points.2) = (row.try_get("left_over")?, row.try_get("used")?);
     Ok(())
 }
 
@@ -107,6 +120,7 @@ pub fn audit(world: &World) -> Vec<String> {
     payments(world, &mut findings);
     orders(world, &mut findings);
     stock(world, &mut findings);
+    points(world, &mut findings);
     findings
 }
 
@@ -117,6 +131,14 @@ fn payments(world: &World, findings: &mut Vec<String>) {
         by_cart.entry(&row.reference).or_default().push(row);
         if row.status == "authorized" && !world.excused.contains(&row.key) {
             findings.push(format!("{} is still held: {} of cart {}", row.id, row.amount, row.reference));
+        }
+        let known = world.payments.get(&row.id).copied().unwrap_or((row.captured, row.refunded));
+        if known != (row.captured, row.refunded) && !world.excused.contains(&row.key) {
+            findings.push(format!(
+                "{}: the shop knows {known:?}, the gateway {:?}",
+                row.id,
+                (row.captured, row.refunded)
+            ));
         }
     }
     let confirmed: BTreeMap<&str, &OrderRow> = world
@@ -190,6 +212,14 @@ fn stock(world: &World, findings: &mut Vec<String>) {
     }
 }
 
+/// No point is lost or made.
+fn points(world: &World, findings: &mut Vec<String>) {
+    let (given, left, used) = world.points;
+    if given != left + used {
+        findings.push(format!("{given} points were given, {left} are left and {used} used"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,6 +260,8 @@ mod tests {
             stock: vec![level],
             reservations: vec![reservation("r1", "confirmed"), reservation("r2", "released")],
             announced: ["o1".to_owned(), "o2".to_owned()].into(),
+            payments: [("auth_a".to_owned(), (500, 0))].into(),
+            points: (100, 60, 40),
             excused: BTreeSet::new(),
         }
     }
@@ -265,6 +297,10 @@ mod tests {
         });
         finds("left in status PENDING_PAYMENT", |world| world.orders[1].status = "PENDING_PAYMENT".into());
         finds("no event", |world| world.announced.clear());
+        finds("the shop knows", |world| {
+            world.payments.insert("auth_a".into(), (0, 0));
+        });
+        finds("points were given", |world| world.points.1 = 59);
         finds("is not 10", |world| world.stock[0].free = 7);
         finds("do not add up", |world| (world.stock[0].sold, world.stock[0].free) = (4, 6));
         finds("still held under r2", |world| {
