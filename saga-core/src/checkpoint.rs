@@ -33,6 +33,12 @@ impl Payload {
         self.len() == 0
     }
 
+    /// The JSON text `null`: what a step leaves that has nothing to leave.
+    #[must_use]
+    pub fn null() -> Self {
+        Self(RawValue::NULL.to_owned().into())
+    }
+
     /// Takes a JSON text as it stands, for example one that an operator supplies.
     ///
     /// # Errors

@@ -3,12 +3,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::source::{Outputs, Resolver};
 use crate::checkpoint::{Checkpoint, CheckpointError, Digest, Payload};
 use crate::fault::StepError;
 use crate::id::Op;
 use crate::step::{Compensation, Outcome, Probe, Step, StepContext};
+use crate::time::Timestamp;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -31,8 +33,57 @@ pub(crate) trait BoundStep: Send + Sync {
     /// Decodes what the operation needs.
     fn prepare(&self, op: Op, index: usize, outputs: &Outputs<'_>) -> Result<Prepared, CheckpointError>;
 
+    /// Works out a step that needs no attempt: a decision, or a time.
+    fn evaluate(&self, outputs: &Outputs<'_>, now: Timestamp) -> Result<Evaluated, CheckpointError>;
+
     /// Whether the payload is an output that the step could have left.
     fn accepts(&self, output: &Payload) -> Result<(), CheckpointError>;
+}
+
+/// What a step that needs no attempt came to.
+#[derive(Debug)]
+pub(crate) enum Evaluated {
+    /// It is done, with this output.
+    Done(Payload),
+    /// It is done at this time.
+    Until(Timestamp),
+}
+
+/// A step that needs no attempt, see [`BoundStep::evaluate`].
+pub(crate) enum Pure {
+    /// Whether the steps that it guards are taken.
+    When(Resolver<bool>),
+    /// For how long to wait.
+    Sleep(Resolver<Duration>),
+    /// Until when to wait.
+    SleepUntil(Resolver<Timestamp>),
+}
+
+impl BoundStep for Pure {
+    fn prepare(&self, _op: Op, _index: usize, outputs: &Outputs<'_>) -> Result<Prepared, CheckpointError> {
+        // The machine asks for attempts of steps that have some; this is one that has an answer instead.
+        let input = match self.evaluate(outputs, Timestamp::from_micros(0))? {
+            Evaluated::Done(output) => output,
+            Evaluated::Until(_) => Payload::null(),
+        };
+        let digest = input.digest();
+        Ok(Prepared { input: digest, run: Box::new(|_| Box::pin(async { Ok(Success::Output(input)) })) })
+    }
+
+    fn evaluate(&self, outputs: &Outputs<'_>, now: Timestamp) -> Result<Evaluated, CheckpointError> {
+        Ok(match self {
+            Self::When(condition) => Evaluated::Done(condition.resolve(outputs)?.encode()?),
+            Self::Sleep(time) => Evaluated::Until(now.after(time.resolve(outputs)?)),
+            Self::SleepUntil(time) => Evaluated::Until(time.resolve(outputs)?),
+        })
+    }
+
+    fn accepts(&self, output: &Payload) -> Result<(), CheckpointError> {
+        match self {
+            Self::When(_) => bool::decode(output).map(drop),
+            Self::Sleep(_) | Self::SleepUntil(_) => <()>::decode(output),
+        }
+    }
 }
 
 type Undo<S> = for<'a> fn(
@@ -84,7 +135,7 @@ impl<S: Step> BoundStep for Bound<S> {
                 })
             }),
             Op::Compensate => {
-                let outcome = match outputs.0.steps()[index].output() {
+                let outcome = match outputs.step(index).output() {
                     Some(output) => Outcome::Done(S::Output::decode(output)?),
                     None => Outcome::Unknown,
                 };
@@ -100,6 +151,11 @@ impl<S: Step> BoundStep for Bound<S> {
             }
         };
         Ok(Prepared { input: digest, run })
+    }
+
+    fn evaluate(&self, outputs: &Outputs<'_>, _now: Timestamp) -> Result<Evaluated, CheckpointError> {
+        // The machine asks only for what is worked out here; whatever it asks of a step is its input.
+        self.input.resolve(outputs)?.encode().map(Evaluated::Done)
     }
 
     fn accepts(&self, output: &Payload) -> Result<(), CheckpointError> {

@@ -6,12 +6,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bound::{Bound, BoundStep};
+use super::bound::{Bound, BoundStep, Pure};
 use super::plan::{Kind, Policy, StepPlan};
-use super::source::{Brand, Resolver, Soft, Source, output_resolver, soft_resolver};
+use super::source::{Brand, Guarded, Resolver, Soft, Source, output_resolver, soft_resolver};
 use crate::checkpoint::Checkpoint;
 use crate::retry::RetryPolicy;
 use crate::step::{Compensation, Step};
+use crate::time::Timestamp;
 
 /// How long an attempt may take unless the step says otherwise: 30 s, what most gateways allow
 /// themselves.
@@ -23,8 +24,10 @@ pub(crate) struct Draft {
     pub(crate) plans: Vec<StepPlan>,
     pub(crate) bound: Vec<Arc<dyn BoundStep>>,
     /// The steps that the next one comes after.
-    frontier: Vec<usize>,
+    pub(super) frontier: Vec<usize>,
     pub(crate) deadline: Option<Duration>,
+    /// The decision that the next steps are under.
+    pub(super) guard: Option<usize>,
 }
 
 /// Declares the steps of one saga, inside [`Definition::build`](super::Definition::build).
@@ -128,6 +131,60 @@ impl<'id> SagaBuilder<'id> {
         handles
     }
 
+    /// Steps that are taken only under a condition: a pure predicate on earlier outputs, worked out once
+    /// and journalled under `name`. What the closure returns is seen by later steps as an `Option`: none
+    /// when the steps were not taken.
+    ///
+    /// ```
+    /// use saga_core::{step_fn, Definition, Source};
+    ///
+    /// let definition = Definition::build("pay", 1, |saga, cents| {
+    ///     let charge = step_fn(async |cx, cents: i64| Ok(format!("{cents} under {}", cx.key())));
+    ///     let due = cents.map(|cents: i64| cents > 0);
+    ///     let receipt = saga.when("anything-due", due, |saga| saga.pivot("charge", charge, cents));
+    ///     let told = saga.retryable("tell", step_fn(async |_, receipt: Option<String>| Ok(receipt)), receipt);
+    ///     saga.returns(told)
+    /// })?;
+    /// # Ok::<(), saga_core::BuildError>(())
+    /// ```
+    pub fn when<C, S>(&self, name: &str, condition: C, declare: impl FnOnce(&Self) -> S) -> Guarded<'id, S>
+    where
+        C: Source<'id, Value = bool>,
+        S: Source<'id>,
+    {
+        let decision: StepHandle<'id, bool, When> =
+            self.declare(name, Kind::When, condition, |condition| Arc::new(Pure::When(condition)));
+        let outer = self.draft.borrow_mut().guard.replace(decision.index);
+        let source = declare(self);
+        self.draft.borrow_mut().guard = outer;
+        Guarded { guard: decision.index, source, brand: PhantomData }
+    }
+
+    /// Waits this long, durably: the saga leaves memory, and goes on on any worker. When the saga turns
+    /// back meanwhile, the wait is over.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use saga_core::{step_fn, Definition, Source};
+    ///
+    /// let definition = Definition::build("remind", 1, |saga, name| {
+    ///     let slept = saga.sleep("a-day", name.map(|_: String| Duration::from_secs(24 * 60 * 60)));
+    ///     let remind = step_fn(async |_, (name, ()): (String, ())| Ok(format!("{name}, still there?")));
+    ///     let reminded = saga.query("remind", remind, (name, slept));
+    ///     saga.returns(reminded)
+    /// })?;
+    /// # Ok::<(), saga_core::BuildError>(())
+    /// ```
+    pub fn sleep<I: Source<'id, Value = Duration>>(&self, name: &str, time: I) -> StepHandle<'id, (), Sleep> {
+        self.declare(name, Kind::Sleep, time, |time| Arc::new(Pure::Sleep(time)))
+    }
+
+    /// Waits until this time, by the journal's clock; not at all when it has passed. See
+    /// [`SagaBuilder::sleep`].
+    pub fn sleep_until<I: Source<'id, Value = Timestamp>>(&self, name: &str, time: I) -> StepHandle<'id, (), Sleep> {
+        self.declare(name, Kind::Sleep, time, |time| Arc::new(Pure::SleepUntil(time)))
+    }
+
     /// By when, counted from its start, the saga must have passed its point of no return: otherwise it
     /// turns back as soon as it safely can. Past that point, and on the way back, it has no meaning.
     /// Default: none.
@@ -171,13 +228,15 @@ impl<'id> SagaBuilder<'id> {
         let mut draft = self.draft.borrow_mut();
         let index = draft.plans.len();
         let after = std::mem::replace(&mut draft.frontier, vec![index]);
+        let guard = draft.guard;
         draft.bound.push(bound);
         let run = match kind {
             Kind::Retryable => patient(),
-            Kind::Query | Kind::Compensatable | Kind::Pivot | Kind::BestEffort => standard(),
+            Kind::Query | Kind::Compensatable | Kind::Pivot | Kind::BestEffort | Kind::When | Kind::Sleep => standard(),
         };
         draft.plans.push(StepPlan {
             reads,
+            guard,
             compensate: (kind == Kind::Compensatable).then(patient),
             ..StepPlan::new(name, kind, after, run)
         });
@@ -242,6 +301,12 @@ pub enum Pivot {}
 /// Marks the handle of a retryable step.
 #[derive(Debug)]
 pub enum Retryable {}
+/// Marks the handle of a decision.
+#[derive(Debug)]
+pub enum When {}
+/// Marks the handle of a wait.
+#[derive(Debug)]
+pub enum Sleep {}
 /// Marks the handle of a best-effort step.
 #[derive(Debug)]
 pub enum BestEffort {}
@@ -363,7 +428,7 @@ macro_rules! output_source {
     )+};
 }
 
-output_source!(Query Compensatable Pivot Retryable);
+output_source!(Query Compensatable Pivot Retryable Sleep);
 
 impl<'id, T: Checkpoint> Source<'id> for StepHandle<'id, T, BestEffort> {
     type Value = Soft<T>;

@@ -15,10 +15,15 @@ pub(crate) fn mermaid(blueprint: &Blueprint) -> String {
             Kind::Compensatable => writeln!(out, "    s{index}[\"{name}\"]"),
             Kind::Pivot => writeln!(out, "    s{index}{{{{\"{name} (pivot)\"}}}}"),
             Kind::Retryable => writeln!(out, "    s{index}[[\"{name}\"]]"),
+            Kind::When => writeln!(out, "    s{index}{{\"{name}?\"}}"),
+            Kind::Sleep => writeln!(out, "    s{index}[/\"{name} (sleep)\"\\]"),
             Kind::BestEffort => writeln!(out, "    s{index}>\"{name} (best effort)\"]"),
         };
         for before in &step.after {
             let _infallible = writeln!(out, "    s{before} --> s{index}");
+        }
+        if let Some(guard) = step.guard {
+            let _infallible = writeln!(out, "    s{guard} -. if so .-> s{index}");
         }
         if step.compensate.is_some() {
             let _infallible = writeln!(out, "    s{index} -.-> u{index}[/\"undo {name}\"/]");

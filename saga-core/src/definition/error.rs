@@ -42,6 +42,14 @@ pub enum BuildError {
         /// The step that is read.
         reads: StepName,
     },
+    /// A step takes the output of a step that is taken only under a condition.
+    #[error("{reader} reads the output of {reads}, which is taken only under a condition: read what `when` returns")]
+    ReadsGuarded {
+        /// The step that reads, or the saga's output.
+        reader: String,
+        /// The step that is read.
+        reads: StepName,
+    },
     /// The pivot runs beside another step.
     #[error("the pivot {pivot} runs in parallel with {beside}: move it out of the parallel group")]
     PivotInParallel {

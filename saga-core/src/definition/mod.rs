@@ -4,6 +4,7 @@ mod bound;
 mod builder;
 mod diagram;
 mod error;
+mod include;
 mod outline;
 mod plan;
 mod source;
@@ -13,14 +14,17 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-pub(crate) use bound::{BoundStep, Prepared, Success};
-pub use builder::{BestEffort, Compensatable, Parallel, Pivot, Query, Retryable, Returns, SagaBuilder, StepHandle};
+pub(crate) use bound::{BoundStep, Evaluated, Prepared, Success};
+pub use builder::{
+    BestEffort, Compensatable, Parallel, Pivot, Query, Retryable, Returns, SagaBuilder, Sleep, StepHandle, When,
+};
 pub use error::BuildError;
+pub use include::Included;
 pub use outline::{Outline, OutlineDiff, StepOutline};
 pub use plan::{Kind, Plan, Policy, StepPlan};
 pub(crate) use source::Outputs;
 use source::Resolver;
-pub use source::{InputHandle, Mapped, Soft, Source};
+pub use source::{Guarded, InputHandle, Mapped, Soft, Source};
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::machine::SagaState;
@@ -131,7 +135,7 @@ impl<I, O> Definition<I, O> {
     }
 
     pub(crate) fn output(&self, state: &SagaState) -> Result<O, CheckpointError> {
-        self.output.resolve(&Outputs(state))
+        self.output.resolve(&Outputs::of(state))
     }
 }
 

@@ -31,6 +31,9 @@ pub struct StepOutline {
     pub compensated: bool,
     /// The steps that it directly follows.
     pub after: Vec<StepName>,
+    /// The step that decides whether it is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<StepName>,
 }
 
 impl Outline {
@@ -40,6 +43,7 @@ impl Outline {
             kind: step.kind,
             compensated: step.compensate.is_some(),
             after: step.after.iter().map(|&index| plan.steps()[index].name.clone()).collect(),
+            guard: step.guard.map(|index| plan.steps()[index].name.clone()),
         });
         Self { definition: definition.to_owned(), version, steps: steps.collect() }
     }
@@ -70,6 +74,9 @@ impl fmt::Display for StepOutline {
         }
         for (nth, name) in self.after.iter().enumerate() {
             write!(f, "{} {name}", if nth == 0 { " after" } else { "," })?;
+        }
+        if let Some(guard) = &self.guard {
+            write!(f, " when {guard}")?;
         }
         Ok(())
     }

@@ -24,9 +24,25 @@ pub enum Kind {
     Retryable,
     /// Its failure is recorded on the saga, which goes on.
     BestEffort,
+    /// Decides, by a pure predicate on earlier outputs, whether the steps that it guards are taken.
+    When,
+    /// Waits for a time.
+    Sleep,
 }
 
 impl Kind {
+    /// Whether the step does anything in the world.
+    #[must_use]
+    pub fn has_effect(self) -> bool {
+        !matches!(self, Self::Query | Self::When | Self::Sleep)
+    }
+
+    /// Whether the step is worked out here, without an attempt.
+    #[must_use]
+    pub fn is_pure(self) -> bool {
+        matches!(self, Self::When | Self::Sleep)
+    }
+
     /// The name in outlines, diagrams and errors.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -36,6 +52,8 @@ impl Kind {
             Self::Pivot => "pivot",
             Self::Retryable => "retryable",
             Self::BestEffort => "best-effort",
+            Self::When => "when",
+            Self::Sleep => "sleep",
         }
     }
 }
@@ -82,6 +100,8 @@ pub struct StepPlan {
     pub after: Vec<usize>,
     /// The steps whose outputs it reads.
     pub reads: Vec<usize>,
+    /// The step that decides whether this one is taken; none when it always is.
+    pub guard: Option<usize>,
     /// How it is attempted.
     pub run: Policy,
     /// How it is compensated; none when it is never undone.
@@ -106,6 +126,7 @@ impl StepPlan {
             kind,
             after,
             reads: Vec::new(),
+            guard: None,
             run,
             compensate: None,
             replays_errors: false,
@@ -167,7 +188,9 @@ impl Plan {
     /// Whether the output of the step is read by another step or by the saga's output.
     #[must_use]
     pub fn is_read(&self, index: usize) -> bool {
-        self.returns.contains(&index) || self.steps.iter().any(|step| step.reads.contains(&index))
+        // What is under a condition may be read as an `Option`.
+        let perhaps = self.steps[index].guard.is_some();
+        perhaps || self.returns.contains(&index) || self.steps.iter().any(|step| step.reads.contains(&index))
     }
 
     /// The index of the step with this name.
@@ -204,6 +227,7 @@ impl Plan {
         }
         self.check_names()?;
         self.check_reads()?;
+        self.check_guards()?;
         let pivot = self.check_single_pivot()?;
         for (index, step) in self.steps.iter().enumerate() {
             match step.kind {
@@ -221,7 +245,7 @@ impl Plan {
                         });
                     }
                 }
-                Kind::Query | Kind::Pivot | Kind::BestEffort => {}
+                Kind::Query | Kind::Pivot | Kind::BestEffort | Kind::When | Kind::Sleep => {}
             }
         }
         Ok(())
@@ -251,6 +275,36 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Whether a step is taken only when `guard` decided so.
+    fn is_guarded_by(&self, step: Option<usize>, guard: usize) -> bool {
+        let mut above = step.and_then(|step| self.steps[step].guard);
+        while let Some(next) = above {
+            if next == guard {
+                return true;
+            }
+            above = self.steps[next].guard;
+        }
+        false
+    }
+
+    /// What is taken only under a condition is read only under the same one, or as an `Option`.
+    fn check_guards(&self) -> Result<(), BuildError> {
+        let outside = |reader: Option<usize>, read: usize| {
+            let guard = self.steps[read].guard.filter(|_| self.steps[read].kind != Kind::When)?;
+            (!self.is_guarded_by(reader, guard)).then_some((reader, read))
+        };
+        let readers = self.steps.iter().enumerate();
+        let readers = readers.flat_map(|(at, step)| step.reads.iter().map(move |&read| (Some(at), read)));
+        let returned = self.returns.iter().map(|&read| (None, read));
+        match readers.chain(returned).find_map(|(reader, read)| outside(reader, read)) {
+            Some((reader, read)) => Err(BuildError::ReadsGuarded {
+                reader: reader.map_or_else(|| "the saga's output".to_owned(), |at| self.steps[at].name.to_string()),
+                reads: self.steps[read].name.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// At most one pivot, and nothing beside it: while its outcome is open no direction is settled,

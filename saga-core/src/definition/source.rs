@@ -50,7 +50,7 @@ pub struct Resolver<T>(Box<Resolve<T>>);
 type Resolve<T> = dyn Fn(&Outputs<'_>) -> Result<T, CheckpointError> + Send + Sync;
 
 impl<T> Resolver<T> {
-    fn new(resolve: impl Fn(&Outputs<'_>) -> Result<T, CheckpointError> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(resolve: impl Fn(&Outputs<'_>) -> Result<T, CheckpointError> + Send + Sync + 'static) -> Self {
         Self(Box::new(resolve))
     }
 
@@ -65,14 +65,37 @@ impl<T> fmt::Debug for Resolver<T> {
     }
 }
 
-/// The saga's input and what its steps have left so far.
+/// The saga's input and what its steps have left so far, as the steps of one definition see them.
 #[doc(hidden)]
 #[derive(Debug)]
-pub(crate) struct Outputs<'a>(pub(crate) &'a SagaState);
+pub(crate) struct Outputs<'a> {
+    state: &'a SagaState,
+    /// Where the definition's steps begin among those of the saga.
+    base: usize,
+    input: &'a Payload,
+}
 
 impl<'a> Outputs<'a> {
-    fn step(&self, index: usize) -> &'a StepState {
-        &self.0.steps()[index]
+    pub(crate) fn of(state: &'a SagaState) -> Self {
+        Self { state, base: 0, input: state.input() }
+    }
+
+    /// As the steps of a definition see them that is included at `base`, with this input.
+    pub(crate) fn included<'b>(&self, base: usize, input: &'b Payload) -> Outputs<'b>
+    where
+        'a: 'b,
+    {
+        Outputs { state: self.state, base: self.base + base, input }
+    }
+
+    pub(crate) fn step(&self, index: usize) -> &'a StepState {
+        &self.state.steps()[self.base + index]
+    }
+
+    /// Whether the steps that this one guards are taken.
+    fn is_taken(&self, guard: usize) -> Result<bool, CheckpointError> {
+        // A guard under another guard that is not taken has decided nothing.
+        self.step(guard).output().map_or(Ok(false), bool::decode)
     }
 
     fn output(&self, index: usize) -> Result<&'a Payload, CheckpointError> {
@@ -105,7 +128,7 @@ impl<'id, T: Checkpoint> Source<'id> for InputHandle<'id, T> {
     type Value = T;
 
     fn resolver(self, _reads: &mut Vec<usize>) -> Resolver<T> {
-        Resolver::new(|outputs| T::decode(outputs.0.input()))
+        Resolver::new(|outputs| T::decode(outputs.input))
     }
 }
 
@@ -128,6 +151,44 @@ pub(crate) fn soft_resolver<T: Checkpoint>(index: usize) -> Resolver<Soft<T>> {
         Some(reason) => Ok(Soft::Failed(reason.to_owned())),
         None => T::decode(outputs.output(index)?).map(Soft::Done),
     })
+}
+
+/// What the steps under a condition left, when they were taken; made by
+/// [`SagaBuilder::when`](super::SagaBuilder::when).
+pub struct Guarded<'id, S> {
+    pub(crate) guard: usize,
+    pub(crate) source: S,
+    pub(crate) brand: Brand<'id>,
+}
+
+impl<S: Clone> Clone for Guarded<'_, S> {
+    fn clone(&self) -> Self {
+        Self { guard: self.guard, source: self.source.clone(), brand: PhantomData }
+    }
+}
+
+impl<S: Copy> Copy for Guarded<'_, S> {}
+
+impl<S> fmt::Debug for Guarded<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Guarded(by {})", self.guard)
+    }
+}
+
+impl<'id, S: Source<'id>> Source<'id> for Guarded<'id, S> {
+    type Value = Option<S::Value>;
+
+    fn resolver(self, reads: &mut Vec<usize>) -> Resolver<Self::Value> {
+        // What it looks at is read only where the guard decided so: the guard is what must have gone by,
+        // and it comes before all that it guards.
+        let mut guarded = Vec::new();
+        let (guard, source) = (self.guard, self.source.resolver(&mut guarded));
+        reads.push(guard);
+        Resolver::new(move |outputs| match outputs.is_taken(guard)? {
+            true => source.resolve(outputs).map(Some),
+            false => Ok(None),
+        })
+    }
 }
 
 /// A view of a source, made by [`Source::map`].

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::attempt::panic_message;
 use super::error::HistoryError;
 use crate::checkpoint::Payload;
-use crate::definition::{Blueprint, Outputs, Prepared};
+use crate::definition::{Blueprint, Evaluated, Outputs, Prepared};
 use crate::id::{Op, SagaId, StepName};
 use crate::journal::{After, End, History, LetterChange, Standing, Turn};
 use crate::limits::Limits;
@@ -96,6 +96,7 @@ impl Saga {
             match self.state.next(&self.blueprint.plan, now) {
                 Next::Append(record) => self.apply(record)?,
                 Next::Begin { step, op } if begin => self.begin(step, op, now)?,
+                Next::Evaluate { step } => self.evaluate(step, now)?,
                 Next::Begin { .. } => {
                     // What is in flight goes on; what could begin is left for the next owner, at once.
                     return Ok(Rest::Wait { attempts: Vec::new(), wake_at: Some(now) });
@@ -109,12 +110,28 @@ impl Saga {
         }
     }
 
+    /// Works out a decision, or a time to wait for; or calls a human when that cannot be done.
+    fn evaluate(&mut self, step: usize, now: Timestamp) -> Result<(), IllegalRecord> {
+        let name = self.state.steps()[step].name().clone();
+        let evaluate = || self.blueprint.steps[step].evaluate(&Outputs::of(&self.state), now);
+        let (op, reason) = (Op::Run, AttentionReason::Undecodable);
+        match catch_unwind(AssertUnwindSafe(evaluate)) {
+            Ok(Ok(Evaluated::Done(output))) => self.apply(Record::Done { step: name, output }),
+            Ok(Ok(Evaluated::Until(until))) => self.apply(Record::Sleeping { step: name, until }),
+            Ok(Err(error)) => self.call_human(name, op, reason, describe(&error)),
+            Err(panic) => {
+                let error = format!("working it out panicked: {}", panic_message(&*panic));
+                self.call_human(name, op, reason, error)
+            }
+        }
+    }
+
     /// Writes the intent of an operation, or calls a human when its input cannot be had.
     fn begin(&mut self, step: usize, op: Op, now: Timestamp) -> Result<(), IllegalRecord> {
         let known = &self.state.steps()[step];
         let name = known.name().clone();
         // A user's `map`, or a `Deserialize`, may panic: that is this saga's trouble, and no other's.
-        let prepare = || self.blueprint.steps[step].prepare(op, step, &Outputs(&self.state));
+        let prepare = || self.blueprint.steps[step].prepare(op, step, &Outputs::of(&self.state));
         let prepared = match catch_unwind(AssertUnwindSafe(prepare)) {
             Ok(prepared) => prepared,
             Err(panic) => {
@@ -261,6 +278,7 @@ impl Saga {
                 | Record::Failed { .. }
                 | Record::Interrupted { .. }
                 | Record::Probed { .. }
+                | Record::Sleeping { .. }
                 | Record::SoftFailed { .. }
                 | Record::Halted { .. }
                 | Record::Watched { .. }

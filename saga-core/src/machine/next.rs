@@ -7,6 +7,7 @@ use super::phase::Phase;
 use super::record::{AttentionReason, Halt, Record};
 use super::state::{Direction, SagaState};
 use super::step_state::StepState;
+use crate::checkpoint::Payload;
 use crate::definition::{Kind, Plan};
 use crate::fault::Class;
 use crate::id::Op;
@@ -24,6 +25,13 @@ pub enum Next {
         step: usize,
         /// What to do for it.
         op: Op,
+    },
+    /// This step is to be worked out from earlier outputs: a decision, or a time to wait for. Apply the
+    /// [`Record::Done`] or [`Record::Sleeping`] (or, when an output does not decode, the
+    /// [`Record::NeedsAttention`]), and ask again.
+    Evaluate {
+        /// The step's index in the plan.
+        step: usize,
     },
     /// Once everything applied so far is durable: see to it that these attempts are under way, and
     /// ask again when one ends or the time has come. With neither, the saga waits for a human.
@@ -73,7 +81,7 @@ impl SagaState {
         if let Some(next) = steps().find_map(|(index, step)| self.after_failure(plan, index, step, now)) {
             return Some(next);
         }
-        if (0..self.steps().len()).all(|index| self.went_by(index)) {
+        if (0..self.steps().len()).all(|index| self.went_by(plan, index)) {
             return Some(Next::Append(Record::Completed));
         }
         if let Some((step, _)) = steps().find(|(_, step)| probe_is_due(step, now)) {
@@ -87,10 +95,17 @@ impl SagaState {
             // An operator has the pivot tried once more: its outcome is in doubt.
             Phase::Waiting if halted => is_in_doubt(plan, *index, step) && is_due(step, now),
             Phase::Pending if halted => false,
-            Phase::Pending => plan.steps()[*index].after.iter().all(|&before| self.went_by(before)),
+            Phase::Pending if self.is_passed_over(plan, *index) => false,
+            Phase::Pending => plan.steps()[*index].after.iter().all(|&before| self.went_by(plan, before)),
             phase => phase == Phase::Waiting && is_due(step, now),
         };
-        let (step, _) = steps().find(ready)?;
+        let (step, ready) = steps().find(ready)?;
+        if plan.steps()[step].kind.is_pure() {
+            return Some(match ready.phase() {
+                Phase::Pending => Next::Evaluate { step },
+                _ => Next::Append(Record::Done { step: ready.name().clone(), output: Payload::null() }),
+            });
+        }
         let op = if self.must_ask_first(plan, step, now) { Op::Probe } else { Op::Run };
         Some(Next::Begin { step, op })
     }
@@ -142,8 +157,18 @@ impl SagaState {
     }
 
     /// Whether the saga can go on past this step.
-    fn went_by(&self, index: usize) -> bool {
+    fn went_by(&self, plan: &Plan, index: usize) -> bool {
         matches!(self.steps()[index].phase(), Phase::Done | Phase::SoftFailed | Phase::Skipped)
+            || self.is_passed_over(plan, index)
+    }
+
+    /// Whether the step is not taken, because the step that guards it decided so (or is not taken itself).
+    #[must_use]
+    pub fn is_passed_over(&self, plan: &Plan, index: usize) -> bool {
+        plan.steps()[index].guard.is_some_and(|guard| {
+            let decided = self.steps()[guard].output().map(Payload::as_json);
+            decided == Some("false") || self.is_passed_over(plan, guard)
+        })
     }
 
     /// What a step that was given up leads to.
@@ -159,12 +184,16 @@ impl SagaState {
         let can_turn_back = self.direction() == Direction::Forward;
         Some(match plan.steps()[index].kind {
             Kind::BestEffort => Next::Append(Record::SoftFailed { step: name }),
-            Kind::Query | Kind::Compensatable if can_turn_back => Next::Append(Record::TurnedBack { step: Some(name) }),
+            Kind::Query | Kind::When | Kind::Sleep | Kind::Compensatable if can_turn_back => {
+                Next::Append(Record::TurnedBack { step: Some(name) })
+            }
             Kind::Pivot if !unknown => Next::Append(Record::TurnedBack { step: Some(name) }),
             Kind::Pivot if !step.probed() => Next::Begin { step: index, op: Op::Probe },
             Kind::Pivot => call_human(step, Op::Run, AttentionReason::UnknownOutcome),
             Kind::Retryable if unknown && step.probed() => call_human(step, Op::Run, AttentionReason::UnknownOutcome),
-            Kind::Query | Kind::Compensatable | Kind::Retryable => call_human(step, Op::Run, AttentionReason::Failed),
+            Kind::Query | Kind::When | Kind::Sleep | Kind::Compensatable | Kind::Retryable => {
+                call_human(step, Op::Run, AttentionReason::Failed)
+            }
         })
     }
 

@@ -80,6 +80,8 @@ pub enum Event {
     GiveUpUndo,
     /// A human is called for the compensation.
     BlockUndo,
+    /// The step waits for its time.
+    Sleep,
     /// The participant is asked whether the effect came late.
     BeginWatch,
     /// It did not, so far; or the question failed, and is asked again.
@@ -115,7 +117,7 @@ impl Phase {
 
 impl Event {
     /// All events.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Begin,
         Self::Succeed,
         Self::Retry,
@@ -134,6 +136,7 @@ impl Event {
         Self::RetryUndo,
         Self::GiveUpUndo,
         Self::BlockUndo,
+        Self::Sleep,
         Self::BeginWatch,
         Self::Quiet,
         Self::LateEffect,
@@ -148,12 +151,17 @@ pub const TRANSITIONS: &[(Phase, Event, Phase)] = {
     &[
         (P::Pending, E::Begin, P::Running),
         (P::Pending, E::Block, P::Blocked),
+        (P::Pending, E::Sleep, P::Waiting),
+        // A decision is taken at once.
+        (P::Pending, E::Succeed, P::Done),
         (P::Running, E::Succeed, P::Done),
         (P::Running, E::Retry, P::Waiting),
         (P::Running, E::GiveUpNotApplied, P::NotApplied),
         (P::Running, E::GiveUpUnknown, P::Unknown),
         (P::Waiting, E::Begin, P::Running),
         (P::Waiting, E::Block, P::Blocked),
+        // The time that was waited for has come.
+        (P::Waiting, E::Succeed, P::Done),
         // Sending the same key again would prove nothing, or do it twice: ask first.
         (P::Waiting, E::BeginProbe, P::Probing),
         // The saga turned back while the step waited for its next attempt.

@@ -78,6 +78,13 @@ pub enum Record {
         /// What it answered.
         answer: ProbeAnswer,
     },
+    /// The step waits for this time.
+    Sleeping {
+        /// The step.
+        step: StepName,
+        /// The time.
+        until: Timestamp,
+    },
     /// The best-effort step failed for good, and the saga goes on.
     SoftFailed {
         /// The step.

@@ -208,6 +208,11 @@ impl SagaState {
                 Ok(())
             }
             Record::Probed { step, answer } => self.probed(plan, step, answer),
+            Record::Sleeping { step, until } => {
+                let index = self.shift(plan, step, Event::Sleep)?;
+                self.steps[index].due = Some(*until);
+                Ok(())
+            }
             Record::SoftFailed { step } => self.shift(plan, step, Event::SoftFail).map(drop),
             Record::Halted { cause } => self.halt(cause),
             Record::TurnedBack { step } => self.turn_back(plan, step.as_ref()),
@@ -294,7 +299,15 @@ impl SagaState {
     }
 
     fn succeed(&mut self, plan: &Plan, step: &StepName, output: &Payload) -> Result<(), IllegalRecord> {
-        let index = self.shift(plan, step, Event::Succeed)?;
+        let index = self.find(plan, step)?;
+        // Only what is worked out here is done without an attempt.
+        let attempted = self.steps[index].phase != Phase::Pending && self.steps[index].phase != Phase::Waiting;
+        if !attempted && !plan.steps()[index].kind.is_pure() {
+            let (step, from) = (step.clone(), self.steps[index].phase);
+            return Err(IllegalRecord::NoSuchMove { step, from, event: Event::Succeed });
+        }
+        self.shift(plan, step, Event::Succeed)?;
+        self.steps[index].due = None;
         self.steps[index].output = Some(output.clone());
         self.steps[index].maybe_applied = false;
         self.pass_pivot(plan, index);
@@ -316,7 +329,7 @@ impl SagaState {
         retry_at: Option<Timestamp>,
     ) -> Result<usize, IllegalRecord> {
         let index = self.find(plan, step)?;
-        let has_effect = plan.steps()[index].kind != Kind::Query;
+        let has_effect = plan.steps()[index].kind.has_effect();
         let maybe_applied = match op {
             Op::Run => has_effect && (self.steps[index].maybe_applied || fault.effect == Effect::Unknown),
             Op::Probe | Op::Compensate => self.steps[index].maybe_applied,

@@ -15,4 +15,5 @@ mod stopping;
 mod support;
 mod takeover;
 mod turning_back;
+mod vocabulary;
 mod waiting;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use saga_core::definition::{Policy, StepPlan};
 use saga_core::{
-    BuildError, Definition, InputHandle, Kind, Outcome, Plan, RetryPolicy, SagaBuilder, StepHandle, step_fn,
+    BuildError, Definition, InputHandle, Kind, Outcome, Plan, RetryPolicy, SagaBuilder, Source as _, StepHandle,
+    step_fn,
 };
 
 type Number<'id, K> = StepHandle<'id, i64, K>;
@@ -124,6 +125,30 @@ fn a_step_cannot_read_what_another_branch_may_not_have_done() {
     assert_eq!(refused, BuildError::ReadsOtherBranch { step: "q".into(), reads: "c".into() });
 }
 
+#[test]
+fn what_is_under_a_condition_is_read_there_or_as_an_option() {
+    let step = || step_fn(async |_, n: i64| Ok(n));
+    let build = |leak: bool| {
+        Definition::build("guarded", 1, |saga, n| {
+            let mut leaked = None;
+            let seen = saga.when("positive", n.map(|n: i64| n > 0), |saga| {
+                let inner = saga.query("inner", step(), n);
+                leaked = Some(inner);
+                saga.query("also-inner", step(), inner)
+            });
+            let outside = step_fn(async |_, n: Option<i64>| Ok(n.unwrap_or(0)));
+            let outside = saga.query("outside", outside, seen);
+            if leak {
+                let _ = saga.query("leak", step(), leaked.unwrap());
+            }
+            saga.returns(outside)
+        })
+    };
+    build(false).unwrap();
+    let refused = build(true).unwrap_err();
+    assert_eq!(refused, BuildError::ReadsGuarded { reader: "leak".to_owned(), reads: "inner".into() });
+}
+
 fn policy() -> Policy {
     Policy::new(RetryPolicy::never(), Duration::from_secs(1))
 }
@@ -132,8 +157,16 @@ proptest! {
     /// The grammar once more, in other words: along a sequence, compensatable steps, then at most one
     /// pivot, then retryable steps; queries and best effort anywhere.
     #[test]
-    fn a_sequence_is_accepted_if_and_only_if_it_matches_the_grammar(kinds in prop::collection::vec(0_usize..5, 1..8)) {
-        const KINDS: [Kind; 5] = [Kind::Query, Kind::Compensatable, Kind::Pivot, Kind::Retryable, Kind::BestEffort];
+    fn a_sequence_is_accepted_if_and_only_if_it_matches_the_grammar(kinds in prop::collection::vec(0_usize..7, 1..8)) {
+        const KINDS: [Kind; 7] = [
+            Kind::Query,
+            Kind::Compensatable,
+            Kind::Pivot,
+            Kind::Retryable,
+            Kind::BestEffort,
+            Kind::When,
+            Kind::Sleep,
+        ];
         let kinds: Vec<Kind> = kinds.into_iter().map(|nth| KINDS[nth]).collect();
         let letters: String = kinds
             .iter()
@@ -141,7 +174,7 @@ proptest! {
                 Kind::Compensatable => Some('c'),
                 Kind::Pivot => Some('p'),
                 Kind::Retryable => Some('r'),
-                Kind::Query | Kind::BestEffort => None,
+                Kind::Query | Kind::BestEffort | Kind::When | Kind::Sleep => None,
             })
             .collect();
         let rest = letters.trim_start_matches('c');

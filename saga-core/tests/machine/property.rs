@@ -59,6 +59,7 @@ fn no_saga_breaks_a_promise_whatever_happens_to_it() {
             "a new key",
             "halted",
             "late effect",
+            "passed over",
             "key expired",
         ] {
             assert!(seen.get(what).copied().unwrap_or(0) > 20, "{what} was hardly ever seen: {seen:?}");
@@ -185,10 +186,27 @@ impl Run {
                     }
                     self.apply(record);
                 }
+                Next::Evaluate { step } => {
+                    let name = self.state.steps()[step].name().clone();
+                    let record = match self.plan.steps()[step].kind {
+                        Kind::When => {
+                            let taken = Payload::from_json(self.rng.bool().to_string()).unwrap();
+                            Record::Done { step: name, output: taken }
+                        }
+                        _ => Record::Sleeping { step: name, until: self.now.after(self.rng_micros(300)) },
+                    };
+                    assert_eq!(self.state.steps()[step].phase(), Phase::Pending);
+                    self.check_begin(step, Op::Run);
+                    self.apply(record);
+                }
                 Next::Wait { attempts, wake_at } => return Some((attempts, wake_at)),
                 Next::Ended => return None,
             }
         }
+    }
+
+    fn rng_micros(&mut self, max: u64) -> Duration {
+        Duration::from_micros(self.rng.u64(0..max))
     }
 
     fn apply(&mut self, record: Record) {
@@ -231,7 +249,7 @@ impl Run {
             Record::Begun { step, op: Op::Run, attempt, generation, .. } => {
                 let index = self.index(step);
                 self.check_key(index, *attempt, *generation);
-                if self.plan.steps()[index].kind != Kind::Query {
+                if self.plan.steps()[index].kind.has_effect() {
                     self.owed.insert(index);
                 }
             }
@@ -304,7 +322,7 @@ impl Run {
                 _ => {}
             }
         }
-        doubt &= planned.kind != Kind::Query;
+        doubt &= planned.kind.has_effect();
         if generation != known.generation() {
             assert_eq!(generation, known.generation() + 1);
             assert!(!doubt, "a new key without proof");
@@ -320,7 +338,11 @@ impl Run {
     /// Promises 4 and 5, where an operation begins.
     fn check_begin(&self, step: usize, op: Op) {
         let phase = |index: usize| self.state.steps()[index].phase();
-        let gone_by = |index: usize| matches!(phase(index), Phase::Done | Phase::SoftFailed | Phase::Skipped);
+        let gone_by = |index: usize| {
+            matches!(phase(index), Phase::Done | Phase::SoftFailed | Phase::Skipped)
+                || self.state.is_passed_over(&self.plan, index)
+        };
+        assert!(!self.state.is_passed_over(&self.plan, step), "a step began that its guard passes over");
         match op {
             Op::Run => {
                 assert_ne!(self.state.direction(), Direction::Backward, "a step began on the way back");
@@ -394,7 +416,7 @@ impl Run {
         let mut owed = BTreeSet::new();
         for record in self.durable.iter().flatten() {
             match record {
-                Record::Begun { step, op: Op::Run, .. } if self.plan.steps()[self.index(step)].kind != Kind::Query => {
+                Record::Begun { step, op: Op::Run, .. } if self.plan.steps()[self.index(step)].kind.has_effect() => {
                     owed.insert(self.index(step));
                 }
                 Record::Resolved { step: Some(step), resolution: Resolution::Supply(_), .. }
@@ -419,7 +441,7 @@ impl Run {
     /// the participant does not refuse what comes late.
     fn land(&mut self, index: usize) {
         // The same key, once.
-        if self.plan.steps()[index].kind == Kind::Query || self.standing.contains(&index) {
+        if !self.plan.steps()[index].kind.has_effect() || self.standing.contains(&index) {
             return;
         }
         if self.rng.bool() {
@@ -470,7 +492,7 @@ impl Run {
     }
 
     fn run_step(&mut self, index: usize) -> Report {
-        let has_effect = self.plan.steps()[index].kind != Kind::Query;
+        let has_effect = self.plan.steps()[index].kind.has_effect();
         match self.rng.u8(0..10) {
             0 => self.failed(Class::Transient, Effect::NotApplied),
             1 => self.failed(Class::Terminal, Effect::NotApplied),
@@ -559,13 +581,18 @@ impl Run {
                 for (index, step) in steps.iter().enumerate() {
                     let phase = self.state.steps()[index].phase();
                     match step.kind {
+                        _ if self.state.is_passed_over(&self.plan, index) => {
+                            assert_eq!(phase, Phase::Pending);
+                            self.seen.push("passed over");
+                        }
+                        Kind::When | Kind::Sleep => assert!(matches!(phase, Phase::Done | Phase::Skipped)),
                         Kind::Compensatable | Kind::Pivot => assert_eq!(phase, Phase::Done, "{}", step.name),
                         Kind::Query | Kind::Retryable => assert!(matches!(phase, Phase::Done | Phase::Skipped)),
                         Kind::BestEffort => {
                             assert!(matches!(phase, Phase::Done | Phase::SoftFailed | Phase::Skipped));
                         }
                     }
-                    if step.kind != Kind::Query && phase == Phase::Done {
+                    if step.kind.has_effect() && phase == Phase::Done {
                         assert!(self.standing.contains(&index), "{} is done and has no effect", step.name);
                     }
                 }
@@ -605,6 +632,12 @@ fn random_steps(rng: &mut Rng) -> Vec<StepPlan> {
     let stages = rng.usize(1..6);
     let pivot = rng.bool().then(|| rng.usize(..stages));
     for stage in 0..stages {
+        let guard = (rng.u8(0..4) == 0).then(|| {
+            let index = steps.len();
+            steps.push(random_step(rng, index, Kind::When, frontier.clone()));
+            frontier = vec![index];
+            index
+        });
         let branches = if Some(stage) == pivot { 1 } else { rng.usize(1..4) };
         let mut ends = Vec::new();
         for _ in 0..branches {
@@ -613,7 +646,7 @@ fn random_steps(rng: &mut Rng) -> Vec<StepPlan> {
             for _ in 0..length {
                 let kind = random_kind(rng, stage, pivot);
                 let index = steps.len();
-                steps.push(random_step(rng, index, kind, after));
+                steps.push(StepPlan { guard, ..random_step(rng, index, kind, after) });
                 after = vec![index];
             }
             ends.extend(after);
@@ -626,8 +659,8 @@ fn random_steps(rng: &mut Rng) -> Vec<StepPlan> {
 fn random_kind(rng: &mut Rng, stage: usize, pivot: Option<usize>) -> Kind {
     match pivot {
         Some(pivot) if stage == pivot => Kind::Pivot,
-        Some(pivot) if stage > pivot => [Kind::Retryable, Kind::Query, Kind::BestEffort][rng.usize(..3)],
-        _ => [Kind::Compensatable, Kind::Compensatable, Kind::Query, Kind::BestEffort][rng.usize(..4)],
+        Some(pivot) if stage > pivot => [Kind::Retryable, Kind::Query, Kind::BestEffort, Kind::Sleep][rng.usize(..4)],
+        _ => [Kind::Compensatable, Kind::Compensatable, Kind::Query, Kind::BestEffort, Kind::Sleep][rng.usize(..5)],
     }
 }
 
@@ -642,7 +675,7 @@ fn random_step(rng: &mut Rng, index: usize, kind: Kind, after: Vec<usize>) -> St
     let compensate = match kind {
         Kind::Compensatable => Some(policy()),
         Kind::BestEffort if index.is_multiple_of(2) => Some(policy()),
-        Kind::Query | Kind::Pivot | Kind::Retryable | Kind::BestEffort => None,
+        Kind::Query | Kind::Pivot | Kind::Retryable | Kind::BestEffort | Kind::When | Kind::Sleep => None,
     };
     let replays_errors = rng.u8(0..6) == 0;
     let watch = (kind == Kind::Compensatable && rng.bool()).then_some(WATCH);

@@ -87,6 +87,7 @@ pub async fn j11_the_first_outline_stays(fixture: &impl Fixture) {
         kind: saga_core::Kind::Compensatable,
         compensated: true,
         after: Vec::new(),
+        guard: None,
     };
     let first = Outline { steps: vec![step], ..outline("order", 1) };
     let only = std::slice::from_ref(&first);
