@@ -17,6 +17,9 @@ pub struct Limits {
     /// The most turns that one commit carries. Default 1,000: past that a larger batch gains
     /// nothing and only makes the others wait longer.
     pub batch_max: usize,
+    /// The most items that one step fans out over. Default 1,000: each has its own records in the saga's
+    /// history, which is read whole when the saga is taken up again.
+    pub items_max: usize,
     /// The longest error text that is journalled, in bytes; longer ones are cut. Default 2,048.
     pub error_max_bytes: usize,
     /// How often a step may take its worker down before the saga is dead-lettered as poison.
@@ -32,6 +35,7 @@ impl Default for Limits {
             turns_max: 10_000,
             in_flight_max: 4_096,
             batch_max: 1_000,
+            items_max: 1_000,
             error_max_bytes: 2_048,
             crashes_max: 10,
         }

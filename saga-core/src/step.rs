@@ -136,6 +136,7 @@ pub struct StepContext {
     pub(crate) saga: SagaId,
     pub(crate) definition: std::sync::Arc<str>,
     pub(crate) step: StepName,
+    pub(crate) item: Option<u32>,
     pub(crate) op: Op,
     pub(crate) attempt: u32,
     pub(crate) generation: u32,
@@ -178,6 +179,12 @@ impl StepContext {
     #[must_use]
     pub fn step(&self) -> &StepName {
         &self.step
+    }
+
+    /// Which item of a list it is taken for, counted from zero; none when it is not a fan-out.
+    #[must_use]
+    pub fn item(&self) -> Option<u32> {
+        self.item
     }
 
     /// What is being done for the step.

@@ -47,6 +47,8 @@ pub(crate) enum Evaluated {
     Done(Payload),
     /// It is done at this time.
     Until(Timestamp),
+    /// It is taken once for each of so many items.
+    Items(usize),
 }
 
 /// A step that needs no attempt, see [`BoundStep::evaluate`].
@@ -64,7 +66,7 @@ impl BoundStep for Pure {
         // The machine asks for attempts of steps that have some; this is one that has an answer instead.
         let input = match self.evaluate(outputs, Timestamp::from_micros(0))? {
             Evaluated::Done(output) => output,
-            Evaluated::Until(_) => Payload::null(),
+            Evaluated::Until(_) | Evaluated::Items(_) => Payload::null(),
         };
         let digest = input.digest();
         Ok(Prepared { input: digest, run: Box::new(|_| Box::pin(async { Ok(Success::Output(input)) })) })
@@ -114,43 +116,7 @@ impl<S: Compensation> Bound<S> {
 
 impl<S: Step> BoundStep for Bound<S> {
     fn prepare(&self, op: Op, index: usize, outputs: &Outputs<'_>) -> Result<Prepared, CheckpointError> {
-        let input = self.input.resolve(outputs)?;
-        let digest = input.encode()?.digest();
-        let step = self.step.clone();
-        let run: Box<dyn FnOnce(StepContext) -> BoxFuture<'static, _> + Send> = match op {
-            Op::Run => Box::new(move |cx| {
-                Box::pin(async move {
-                    let output = step.run(&cx, input).await?;
-                    encode(&output).map(Success::Output)
-                })
-            }),
-            Op::Probe => Box::new(move |cx| {
-                Box::pin(async move {
-                    Ok(Success::Probed(match step.probe(&cx, input).await? {
-                        Probe::Applied(output) => Probe::Applied(encode(&output)?),
-                        Probe::NotApplied => Probe::NotApplied,
-                        Probe::Unknown => Probe::Unknown,
-                        Probe::Unsupported => Probe::Unsupported,
-                    }))
-                })
-            }),
-            Op::Compensate => {
-                let outcome = match outputs.step(index).output() {
-                    Some(output) => Outcome::Done(S::Output::decode(output)?),
-                    None => Outcome::Unknown,
-                };
-                let undo = self.undo;
-                Box::new(move |cx| {
-                    Box::pin(async move {
-                        if let Some(undo) = undo {
-                            undo(&step, &cx, input, outcome).await?;
-                        }
-                        Ok(Success::Compensated)
-                    })
-                })
-            }
-        };
-        Ok(Prepared { input: digest, run })
+        prepare(&self.step, self.undo, self.input.resolve(outputs)?, op, outputs.step(index).output())
     }
 
     fn evaluate(&self, outputs: &Outputs<'_>, _now: Timestamp) -> Result<Evaluated, CheckpointError> {
@@ -161,6 +127,90 @@ impl<S: Step> BoundStep for Bound<S> {
     fn accepts(&self, output: &Payload) -> Result<(), CheckpointError> {
         S::Output::decode(output).map(drop)
     }
+}
+
+/// A step that is taken once for each item of a list.
+pub(crate) struct Each<S: Step> {
+    step: Arc<S>,
+    items: Resolver<Vec<S::Input>>,
+    undo: Option<Undo<S>>,
+}
+
+impl<S: Step> Each<S> {
+    pub(crate) fn new(step: S, items: Resolver<Vec<S::Input>>) -> Self {
+        Self { step: Arc::new(step), items, undo: None }
+    }
+}
+
+impl<S: Compensation> Each<S> {
+    pub(crate) fn compensatable(step: S, items: Resolver<Vec<S::Input>>) -> Self {
+        let undo: Undo<S> = |step, cx, input, outcome| step.compensate(cx, input, outcome);
+        Self { undo: Some(undo), ..Self::new(step, items) }
+    }
+}
+
+impl<S: Step> BoundStep for Each<S> {
+    fn prepare(&self, op: Op, index: usize, outputs: &Outputs<'_>) -> Result<Prepared, CheckpointError> {
+        let state = outputs.step(index);
+        let nth = state.item().and_then(|item| usize::try_from(item).ok());
+        let item = nth.map(|nth| self.items.resolve(outputs).map(|items| items.into_iter().nth(nth)));
+        let item = item.transpose()?.flatten();
+        let item = item.ok_or_else(|| CheckpointError::Missing { step: state.name().clone() })?;
+        prepare(&self.step, self.undo, item, op, state.output())
+    }
+
+    fn evaluate(&self, outputs: &Outputs<'_>, _now: Timestamp) -> Result<Evaluated, CheckpointError> {
+        self.items.resolve(outputs).map(|items| Evaluated::Items(items.len()))
+    }
+
+    fn accepts(&self, output: &Payload) -> Result<(), CheckpointError> {
+        S::Output::decode(output).map(drop)
+    }
+}
+
+/// One attempt of a step with this input; `output` is what it left, once it is done.
+fn prepare<S: Step>(
+    step: &Arc<S>,
+    undo: Option<Undo<S>>,
+    input: S::Input,
+    op: Op,
+    output: Option<&Payload>,
+) -> Result<Prepared, CheckpointError> {
+    let digest = input.encode()?.digest();
+    let step = step.clone();
+    let run: Box<dyn FnOnce(StepContext) -> BoxFuture<'static, _> + Send> = match op {
+        Op::Run => Box::new(move |cx| {
+            Box::pin(async move {
+                let output = step.run(&cx, input).await?;
+                encode(&output).map(Success::Output)
+            })
+        }),
+        Op::Probe => Box::new(move |cx| {
+            Box::pin(async move {
+                Ok(Success::Probed(match step.probe(&cx, input).await? {
+                    Probe::Applied(output) => Probe::Applied(encode(&output)?),
+                    Probe::NotApplied => Probe::NotApplied,
+                    Probe::Unknown => Probe::Unknown,
+                    Probe::Unsupported => Probe::Unsupported,
+                }))
+            })
+        }),
+        Op::Compensate => {
+            let outcome = match output {
+                Some(output) => Outcome::Done(S::Output::decode(output)?),
+                None => Outcome::Unknown,
+            };
+            Box::new(move |cx| {
+                Box::pin(async move {
+                    if let Some(undo) = undo {
+                        undo(&step, &cx, input, outcome).await?;
+                    }
+                    Ok(Success::Compensated)
+                })
+            })
+        }
+    };
+    Ok(Prepared { input: digest, run })
 }
 
 /// The effect has happened: an output that cannot be written down leaves the step's fate unknown.

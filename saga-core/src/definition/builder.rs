@@ -211,7 +211,7 @@ impl<'id> SagaBuilder<'id> {
         Returns { output, reads, brand: PhantomData }
     }
 
-    fn declare<T, K, I>(
+    pub(super) fn declare<T, K, I>(
         &self,
         name: &str,
         kind: Kind,
@@ -301,6 +301,17 @@ pub enum Pivot {}
 /// Marks the handle of a retryable step.
 #[derive(Debug)]
 pub enum Retryable {}
+/// Kinds of steps that have a compensation.
+pub trait Undone: sealed::Undone {}
+
+impl<K: sealed::Undone> Undone for K {}
+
+mod sealed {
+    pub trait Undone {}
+    impl Undone for super::Compensatable {}
+    impl Undone for super::super::for_each::ForEachOf<super::Compensatable> {}
+}
+
 /// Marks the handle of a decision.
 #[derive(Debug)]
 pub enum When {}
@@ -314,7 +325,7 @@ pub enum BestEffort {}
 /// A declared step: configures it, and stands for its output when handed to later steps.
 pub struct StepHandle<'id, T, K> {
     draft: &'id RefCell<Draft>,
-    index: usize,
+    pub(super) index: usize,
     brand: Brand<'id>,
     types: PhantomData<fn() -> (T, K)>,
 }
@@ -363,7 +374,7 @@ impl<T, K> StepHandle<'_, T, K> {
     }
 }
 
-impl<T> StepHandle<'_, T, Compensatable> {
+impl<T, K: Undone> StepHandle<'_, T, K> {
     /// When failed compensations are repeated. Default [`RetryPolicy::patient`].
     #[must_use = "a handle is how later steps take the output; bind it to `_` if none does"]
     pub fn compensation_retry(self, policy: RetryPolicy) -> Self {
@@ -377,7 +388,7 @@ impl<T> StepHandle<'_, T, Compensatable> {
     }
 }
 
-impl<T> StepHandle<'_, T, Compensatable> {
+impl<T, K: Undone> StepHandle<'_, T, K> {
     /// For how long, from its first use, the participant remembers the compensation's idempotency key.
     /// After that it is not sent again: a human is called. Default: as long as attempts go on, which is
     /// right for compensations that look first what there is to undo.

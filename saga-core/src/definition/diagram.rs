@@ -9,7 +9,8 @@ use super::plan::Kind;
 pub(crate) fn mermaid(blueprint: &Blueprint) -> String {
     let mut out = String::from("flowchart TD\n");
     for (index, step) in blueprint.plan.steps().iter().enumerate() {
-        let name = step.name.as_str().replace('"', "#quot;");
+        let each = if step.each.is_some() { " for each" } else { "" };
+        let name = format!("{}{each}", step.name.as_str().replace('"', "#quot;"));
         let _infallible = match step.kind {
             Kind::Query => writeln!(out, "    s{index}(\"{name}\")"),
             Kind::Compensatable => writeln!(out, "    s{index}[\"{name}\"]"),

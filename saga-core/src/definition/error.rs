@@ -10,7 +10,7 @@ pub enum BuildError {
     #[error("the saga has no steps: add at least one")]
     Empty,
     /// A name cannot be used.
-    #[error("the name {name:?} cannot be used: it must have 1 to 100 bytes and no control characters")]
+    #[error("the name {name:?} cannot be used: it must have 1 to 100 bytes, no control characters and no brackets")]
     BadName {
         /// The name as given.
         name: String,
@@ -31,6 +31,12 @@ pub enum BuildError {
         first: StepName,
         /// The pivot declared second.
         second: StepName,
+    },
+    /// There is one point of no return, not one for each item. (The typed builder cannot produce it.)
+    #[error("the pivot {pivot} is taken for each item of a list: a saga has one point of no return")]
+    PivotForEach {
+        /// The pivot.
+        pivot: StepName,
     },
     /// A step takes the output of a step in another branch of its parallel group.
     #[error(

@@ -4,6 +4,7 @@ mod bound;
 mod builder;
 mod diagram;
 mod error;
+mod for_each;
 mod include;
 mod outline;
 mod plan;
@@ -16,9 +17,10 @@ use std::sync::Arc;
 
 pub(crate) use bound::{BoundStep, Evaluated, Prepared, Success};
 pub use builder::{
-    BestEffort, Compensatable, Parallel, Pivot, Query, Retryable, Returns, SagaBuilder, Sleep, StepHandle, When,
+    BestEffort, Compensatable, Parallel, Pivot, Query, Retryable, Returns, SagaBuilder, Sleep, StepHandle, Undone, When,
 };
 pub use error::BuildError;
+pub use for_each::{ForEach, ForEachOf};
 pub use include::Included;
 pub use outline::{Outline, OutlineDiff, StepOutline};
 pub use plan::{Kind, Plan, Policy, StepPlan};

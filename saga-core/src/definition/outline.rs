@@ -34,6 +34,9 @@ pub struct StepOutline {
     /// The step that decides whether it is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard: Option<StepName>,
+    /// Whether it is taken for each item of a list.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub each: bool,
 }
 
 impl Outline {
@@ -43,6 +46,7 @@ impl Outline {
             kind: step.kind,
             compensated: step.compensate.is_some(),
             after: step.after.iter().map(|&index| plan.steps()[index].name.clone()).collect(),
+            each: step.each.is_some(),
             guard: step.guard.map(|index| plan.steps()[index].name.clone()),
         });
         Self { definition: definition.to_owned(), version, steps: steps.collect() }
@@ -69,6 +73,9 @@ impl Outline {
 impl fmt::Display for StepOutline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind, self.name)?;
+        if self.each {
+            f.write_str(" for each")?;
+        }
         if self.compensated && self.kind != Kind::Compensatable {
             f.write_str(" (compensated)")?;
         }

@@ -1,5 +1,6 @@
 //! The pure shape of a definition: steps, their kinds and their order. All that the machine knows.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,6 +103,9 @@ pub struct StepPlan {
     pub reads: Vec<usize>,
     /// The step that decides whether this one is taken; none when it always is.
     pub guard: Option<usize>,
+    /// For a step that is taken once for each item of a list: how many items at a time. Each item has
+    /// the step's policies to itself.
+    pub each: Option<NonZeroUsize>,
     /// How it is attempted.
     pub run: Policy,
     /// How it is compensated; none when it is never undone.
@@ -127,6 +131,7 @@ impl StepPlan {
             after,
             reads: Vec::new(),
             guard: None,
+            each: None,
             run,
             compensate: None,
             replays_errors: false,
@@ -254,7 +259,8 @@ impl Plan {
     fn check_names(&self) -> Result<(), BuildError> {
         for (index, step) in self.steps.iter().enumerate() {
             let name = step.name.as_str();
-            if name.is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
+            let unusable = |c: char| c.is_control() || c == '[' || c == ']';
+            if name.is_empty() || name.len() > 100 || name.chars().any(unusable) {
                 return Err(BuildError::BadName { name: name.to_owned() });
             }
             if self.steps[..index].iter().any(|earlier| earlier.name == step.name) {
@@ -317,6 +323,9 @@ impl Plan {
                 first: self.steps[pivot].name.clone(),
                 second: self.steps[second].name.clone(),
             });
+        }
+        if self.steps[pivot].each.is_some() {
+            return Err(BuildError::PivotForEach { pivot: self.steps[pivot].name.clone() });
         }
         let beside = |&other: &usize| other != pivot && !self.before[pivot][other] && !self.before[other][pivot];
         match (0..self.steps.len()).find(beside) {

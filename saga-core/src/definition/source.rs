@@ -92,10 +92,20 @@ impl<'a> Outputs<'a> {
         &self.state.steps()[self.base + index]
     }
 
+    /// The items of a step that fanned out, in order.
+    pub(crate) fn items(&self, index: usize) -> impl Iterator<Item = &'a StepState> {
+        self.state.items(self.base + index)
+    }
+
     /// Whether the steps that this one guards are taken.
     fn is_taken(&self, guard: usize) -> Result<bool, CheckpointError> {
         // A guard under another guard that is not taken has decided nothing.
         self.step(guard).output().map_or(Ok(false), bool::decode)
+    }
+
+    /// What a step, or an item, left.
+    pub(crate) fn left<T: Checkpoint>(&self, step: &StepState) -> Result<T, CheckpointError> {
+        T::decode(step.output().ok_or_else(|| CheckpointError::Missing { step: step.name().clone() })?)
     }
 
     fn output(&self, index: usize) -> Result<&'a Payload, CheckpointError> {

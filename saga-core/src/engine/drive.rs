@@ -122,7 +122,7 @@ impl Driver {
         let mut running = Running::new();
         loop {
             let begin = !self.inner.draining.is_cancelled();
-            let rest = self.saga.settle(self.inner.clock.now(), begin)?;
+            let rest = self.saga.settle(self.inner.clock.now(), begin, &self.inner.limits)?;
             let after = self.after(&rest, running.is_empty(), begin);
             if self.saga.has_news() || after != After::Keep {
                 self.append(after).await?;
@@ -210,7 +210,7 @@ impl Driver {
     }
 
     fn dependency(&self, attempt: Attempt) -> Option<&Arc<str>> {
-        self.saga.blueprint.plan.steps()[attempt.step].dependency.as_ref()
+        self.saga.state().planned(&self.saga.blueprint.plan, attempt.step).dependency.as_ref()
     }
 
     /// The report, with the wait that the dependency's retry budget asks for.
@@ -229,7 +229,8 @@ impl Driver {
         StepContext {
             saga: self.saga.id,
             definition: blueprint.name.clone(),
-            step: blueprint.plan.steps()[attempt.step].name.clone(),
+            step: state.steps()[attempt.step].name().clone(),
+            item: state.steps()[attempt.step].item(),
             op: attempt.op,
             attempt: attempt.number,
             generation: state.steps()[attempt.step].generation(),

@@ -46,9 +46,11 @@ impl Operator {
         let step = StepName::from(step);
         self.decide(saga, |blueprint, known| {
             if let Resolution::Supply(output) = &resolution
-                && let Some(index) = blueprint.plan.find(&step)
+                && let Some(index) = known.state().find(&step)
             {
-                blueprint.steps[index].accepts(output).map_err(|source| OperatorError::BadResult { saga, source })?;
+                blueprint.steps[known.state().origin(index)]
+                    .accepts(output)
+                    .map_err(|source| OperatorError::BadResult { saga, source })?;
             }
             known
                 .state()
@@ -114,7 +116,7 @@ impl Operator {
             Ok(()) => known.turn(After::Park { wake_at: Some(now), standing: known.standing() }, nonce()),
             // It changed between looking and claiming: give it back as it was.
             Err(_) => {
-                let wake_at = match known.settle(now, false) {
+                let wake_at = match known.settle(now, false, &self.inner.limits) {
                     Ok(Rest::Wait { wake_at, .. }) => wake_at,
                     Ok(Rest::Ended(_)) | Err(_) => None,
                 };

@@ -91,12 +91,12 @@ impl Saga {
 
     /// Applies everything that follows from the state, intents included. With `begin` false no
     /// operation begins: the worker is stopping.
-    pub(crate) fn settle(&mut self, now: Timestamp, begin: bool) -> Result<Rest, IllegalRecord> {
+    pub(crate) fn settle(&mut self, now: Timestamp, begin: bool, limits: &Limits) -> Result<Rest, IllegalRecord> {
         loop {
             match self.state.next(&self.blueprint.plan, now) {
                 Next::Append(record) => self.apply(record)?,
                 Next::Begin { step, op } if begin => self.begin(step, op, now)?,
-                Next::Evaluate { step } => self.evaluate(step, now)?,
+                Next::Evaluate { step } => self.evaluate(step, now, limits)?,
                 Next::Begin { .. } => {
                     // What is in flight goes on; what could begin is left for the next owner, at once.
                     return Ok(Rest::Wait { attempts: Vec::new(), wake_at: Some(now) });
@@ -111,13 +111,20 @@ impl Saga {
     }
 
     /// Works out a decision, or a time to wait for; or calls a human when that cannot be done.
-    fn evaluate(&mut self, step: usize, now: Timestamp) -> Result<(), IllegalRecord> {
+    fn evaluate(&mut self, step: usize, now: Timestamp, limits: &Limits) -> Result<(), IllegalRecord> {
         let name = self.state.steps()[step].name().clone();
-        let evaluate = || self.blueprint.steps[step].evaluate(&Outputs::of(&self.state), now);
+        let evaluate = || self.blueprint.steps[self.state.origin(step)].evaluate(&Outputs::of(&self.state), now);
         let (op, reason) = (Op::Run, AttentionReason::Undecodable);
         match catch_unwind(AssertUnwindSafe(evaluate)) {
             Ok(Ok(Evaluated::Done(output))) => self.apply(Record::Done { step: name, output }),
             Ok(Ok(Evaluated::Until(until))) => self.apply(Record::Sleeping { step: name, until }),
+            Ok(Ok(Evaluated::Items(items))) if items > limits.items_max => {
+                let error = format!("the list has {items} items, and items_max is {}", limits.items_max);
+                self.call_human(name, op, AttentionReason::Failed, error)
+            }
+            Ok(Ok(Evaluated::Items(items))) => {
+                self.apply(Record::FannedOut { step: name, items: u32::try_from(items).unwrap_or(u32::MAX) })
+            }
             Ok(Err(error)) => self.call_human(name, op, reason, describe(&error)),
             Err(panic) => {
                 let error = format!("working it out panicked: {}", panic_message(&*panic));
@@ -131,7 +138,7 @@ impl Saga {
         let known = &self.state.steps()[step];
         let name = known.name().clone();
         // A user's `map`, or a `Deserialize`, may panic: that is this saga's trouble, and no other's.
-        let prepare = || self.blueprint.steps[step].prepare(op, step, &Outputs::of(&self.state));
+        let prepare = || self.blueprint.steps[self.state.origin(step)].prepare(op, step, &Outputs::of(&self.state));
         let prepared = match catch_unwind(AssertUnwindSafe(prepare)) {
             Ok(prepared) => prepared,
             Err(panic) => {
@@ -240,7 +247,7 @@ impl Saga {
                 Record::NeedsAttention { step, op, reason, error } => {
                     let tally = step
                         .as_ref()
-                        .and_then(|step| self.blueprint.plan.find(step))
+                        .and_then(|step| self.state.find(step))
                         .map(|index| self.state.steps()[index].tally(*op));
                     changes.push(LetterChange::Open {
                         step: step.clone(),
@@ -279,6 +286,7 @@ impl Saga {
                 | Record::Interrupted { .. }
                 | Record::Probed { .. }
                 | Record::Sleeping { .. }
+                | Record::FannedOut { .. }
                 | Record::SoftFailed { .. }
                 | Record::Halted { .. }
                 | Record::Watched { .. }

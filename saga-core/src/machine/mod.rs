@@ -1,5 +1,6 @@
 #![doc = include_str!("machine.md")]
 
+mod fan_out;
 mod next;
 mod phase;
 mod record;

@@ -69,7 +69,7 @@ impl SagaState {
             Direction::Forward | Direction::Committed => self.next_forward(plan, now),
             Direction::Backward => self.next_backward(plan, now),
         };
-        decision.unwrap_or_else(|| self.wait(plan))
+        decision.unwrap_or_else(|| self.wait(plan, now))
     }
 
     fn next_forward(&self, plan: &Plan, now: Timestamp) -> Option<Next> {
@@ -81,6 +81,9 @@ impl SagaState {
         if let Some(next) = steps().find_map(|(index, step)| self.after_failure(plan, index, step, now)) {
             return Some(next);
         }
+        if let Some(gathered) = self.gather(plan) {
+            return Some(Next::Append(gathered));
+        }
         if (0..self.steps().len()).all(|index| self.went_by(plan, index)) {
             return Some(Next::Append(Record::Completed));
         }
@@ -91,16 +94,18 @@ impl SagaState {
         if halted && self.can_turn_back(plan) {
             return Some(Next::Append(Record::TurnedBack { step: None }));
         }
+        let room = self.room(plan, Phase::Running);
         let ready = |(index, step): &(usize, &StepState)| match step.phase() {
             // An operator has the pivot tried once more: its outcome is in doubt.
-            Phase::Waiting if halted => is_in_doubt(plan, *index, step) && is_due(step, now),
+            Phase::Waiting if halted => self.is_in_doubt(plan, *index) && is_due(step, now),
             Phase::Pending if halted => false,
             Phase::Pending if self.is_passed_over(plan, *index) => false,
-            Phase::Pending => plan.steps()[*index].after.iter().all(|&before| self.went_by(plan, before)),
-            phase => phase == Phase::Waiting && is_due(step, now),
+            Phase::Pending if step.item().is_some() => room[self.origin(*index)],
+            Phase::Pending => self.planned(plan, *index).after.iter().all(|&before| self.went_by(plan, before)),
+            phase => phase == Phase::Waiting && is_due(step, now) && room[self.origin(*index)],
         };
         let (step, ready) = steps().find(ready)?;
-        if plan.steps()[step].kind.is_pure() {
+        if self.planned(plan, step).kind.is_pure() || self.fans_out(plan, step) {
             return Some(match ready.phase() {
                 Phase::Pending => Next::Evaluate { step },
                 _ => Next::Append(Record::Done { step: ready.name().clone(), output: Payload::null() }),
@@ -108,6 +113,11 @@ impl SagaState {
         }
         let op = if self.must_ask_first(plan, step, now) { Op::Probe } else { Op::Run };
         Some(Next::Begin { step, op })
+    }
+
+    /// Whether the step is the pivot, and may have had its effect.
+    fn is_in_doubt(&self, plan: &Plan, index: usize) -> bool {
+        self.planned(plan, index).kind == Kind::Pivot && self.steps()[index].maybe_applied()
     }
 
     /// When a saga that can still turn back has to.
@@ -121,28 +131,28 @@ impl SagaState {
     fn can_turn_back(&self, plan: &Plan) -> bool {
         self.steps().iter().enumerate().all(|(index, step)| {
             let asks = step.in_flight().is_some() || step.phase() == Phase::ProbeWaiting;
-            !asks && !is_in_doubt(plan, index, step)
+            !asks && !self.is_in_doubt(plan, index)
         })
     }
 
     /// Whether the participant must be asked what became of the last attempt before another one is
     /// made: the key would be answered with the old failure, or is not remembered any more.
     pub(super) fn must_ask_first(&self, plan: &Plan, index: usize, now: Timestamp) -> bool {
-        let (step, planned) = (&self.steps()[index], &plan.steps()[index]);
+        let (step, planned) = (&self.steps()[index], self.planned(plan, index));
         step.maybe_applied() && (planned.replays_errors || out_of_time(step.keyed_at(), planned.run.key_horizon, now))
     }
 
     /// The generation of the key for the next attempt of the step itself.
     #[must_use]
     pub fn next_generation(&self, plan: &Plan, index: usize) -> u32 {
-        let (step, planned) = (&self.steps()[index], &plan.steps()[index]);
+        let (step, planned) = (&self.steps()[index], self.planned(plan, index));
         let proven = step.tally(Op::Run).attempts > 0 && !step.maybe_applied();
         step.generation() + u32::from(proven && (planned.replays_errors || step.probed()))
     }
 
     /// Whether a step that was proven to have had no effect begins anew, under a new key.
     fn begins_anew(&self, plan: &Plan, index: usize, now: Timestamp) -> bool {
-        let (step, planned) = (&self.steps()[index], &plan.steps()[index]);
+        let (step, planned) = (&self.steps()[index], self.planned(plan, index));
         let renews = planned.replays_errors || planned.run.key_horizon.is_some();
         let transient = step.fault().is_some_and(|fault| fault.class == Class::Transient);
         let tally = step.tally(Op::Run);
@@ -158,14 +168,15 @@ impl SagaState {
 
     /// Whether the saga can go on past this step.
     fn went_by(&self, plan: &Plan, index: usize) -> bool {
-        matches!(self.steps()[index].phase(), Phase::Done | Phase::SoftFailed | Phase::Skipped)
-            || self.is_passed_over(plan, index)
+        self.steps()[index].phase().went_by() || self.is_passed_over(plan, index)
     }
 
     /// Whether the step is not taken, because the step that guards it decided so (or is not taken itself).
     #[must_use]
     pub fn is_passed_over(&self, plan: &Plan, index: usize) -> bool {
-        plan.steps()[index].guard.is_some_and(|guard| {
+        // An item that is there is taken: its step was.
+        let guard = self.planned(plan, index).guard.filter(|_| self.steps()[index].item().is_none());
+        guard.is_some_and(|guard| {
             let decided = self.steps()[guard].output().map(Payload::as_json);
             decided == Some("false") || self.is_passed_over(plan, guard)
         })
@@ -178,11 +189,12 @@ impl SagaState {
             return None;
         }
         if self.begins_anew(plan, index, now) {
-            return Some(Next::Begin { step: index, op: Op::Run });
+            let room = self.room(plan, Phase::Running)[self.origin(index)];
+            return room.then_some(Next::Begin { step: index, op: Op::Run });
         }
         let name = step.name().clone();
         let can_turn_back = self.direction() == Direction::Forward;
-        Some(match plan.steps()[index].kind {
+        Some(match self.planned(plan, index).kind {
             Kind::BestEffort => Next::Append(Record::SoftFailed { step: name }),
             Kind::Query | Kind::When | Kind::Sleep | Kind::Compensatable if can_turn_back => {
                 Next::Append(Record::TurnedBack { step: Some(name) })
@@ -202,6 +214,8 @@ impl SagaState {
         if self.steps().iter().any(|step| step.phase() == Phase::Running) {
             return None;
         }
+        let room = self.room(plan, Phase::Undoing);
+        let owed = self.owed(plan);
         for (index, step) in self.steps().iter().enumerate().rev() {
             if step.phase() == Phase::UndoFailed {
                 return Some(call_human(step, Op::Compensate, AttentionReason::Failed));
@@ -214,16 +228,16 @@ impl SagaState {
             }
             let standing = matches!(step.phase(), Phase::Done | Phase::Unknown | Phase::SoftFailed);
             let again = step.phase() == Phase::UndoWaiting && is_due(step, now);
-            let horizon = plan.policy(index, Op::Compensate).key_horizon;
+            let horizon = self.policy(plan, index, Op::Compensate).key_horizon;
             if again && out_of_time(step.tally(Op::Compensate).since, horizon, now) {
                 return Some(call_human(step, Op::Compensate, AttentionReason::KeyExpired));
             }
-            if again || standing && !self.is_owed_after(plan, index) {
+            let begins = again || standing && !is_owed_after(plan, &owed, self.origin(index));
+            if begins && room[self.origin(index)] {
                 return Some(Next::Begin { step: index, op: Op::Compensate });
             }
         }
-        let owed = (0..self.steps().len()).any(|index| self.is_owed(plan, index));
-        (!owed).then_some(Next::Append(Record::RolledBack))
+        (!owed.contains(&true)).then_some(Next::Append(Record::RolledBack))
     }
 
     /// After the end: whose participant is to be asked about a late effect.
@@ -242,7 +256,8 @@ impl SagaState {
     #[must_use]
     pub fn is_owed(&self, plan: &Plan, index: usize) -> bool {
         let step = &self.steps()[index];
-        plan.steps()[index].compensate.is_some()
+        self.planned(plan, index).compensate.is_some()
+            && !self.fans_out(plan, index)
             && match step.phase() {
                 Phase::Done
                 | Phase::Unknown
@@ -255,6 +270,7 @@ impl SagaState {
                 Phase::SoftFailed => step.maybe_applied(),
                 Phase::Pending
                 | Phase::Running
+                | Phase::Open
                 | Phase::Waiting
                 | Phase::Blocked
                 | Phase::Skipped
@@ -264,16 +280,21 @@ impl SagaState {
             }
     }
 
-    /// Whether a step that comes after this one has still to be undone first.
-    fn is_owed_after(&self, plan: &Plan, index: usize) -> bool {
-        (index + 1..self.steps().len()).any(|later| plan.is_before(index, later) && self.is_owed(plan, later))
+    /// For each step of the plan, whether a compensation of it, or of one of its items, is owed.
+    fn owed(&self, plan: &Plan) -> Vec<bool> {
+        let mut owed = vec![false; plan.steps().len()];
+        for index in 0..self.steps().len() {
+            owed[self.origin(index)] |= self.is_owed(plan, index);
+        }
+        owed
     }
 
-    fn wait(&self, plan: &Plan) -> Next {
+    fn wait(&self, plan: &Plan, now: Timestamp) -> Next {
         let steps = self.steps().iter();
         let watches = self.direction() == Direction::RolledBack;
-        // A late effect is not asked for before the saga is over.
-        let due = |step: &StepState| step.due().filter(|_| watches || step.phase() != Phase::Undone);
+        // A late effect is not asked for before the saga is over; and what is due and has not begun waits
+        // for its turn among the items of its list, not for the time.
+        let due = |step: &StepState| step.due().filter(|&due| due > now && (watches || step.phase() != Phase::Undone));
         let deadline = self.deadline(plan).filter(|_| self.halted().is_none());
         let attempts = steps.clone().enumerate().filter_map(|(index, step)| {
             let op = step.in_flight()?;
@@ -291,9 +312,9 @@ pub(super) fn out_of_time(since: Option<Timestamp>, limit: Option<Duration>, now
     since.zip(limit).is_some_and(|(since, limit)| since.after(limit) <= now)
 }
 
-/// Whether the step is the pivot, and may have had its effect.
-fn is_in_doubt(plan: &Plan, index: usize, step: &StepState) -> bool {
-    plan.steps()[index].kind == Kind::Pivot && step.maybe_applied()
+/// Whether a step that comes after this one has still to be undone first.
+fn is_owed_after(plan: &Plan, owed: &[bool], index: usize) -> bool {
+    (index + 1..owed.len()).any(|later| owed[later] && plan.is_before(index, later))
 }
 
 fn probe_is_due(step: &StepState, now: Timestamp) -> bool {

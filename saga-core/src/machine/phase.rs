@@ -9,6 +9,8 @@ pub enum Phase {
     Pending,
     /// An attempt has begun (its intent is journalled).
     Running,
+    /// Taken once for each item of a list, and not all items are done.
+    Open,
     /// The last attempt failed; the next is due at a journalled time.
     Waiting,
     /// Waits for a human.
@@ -80,6 +82,8 @@ pub enum Event {
     GiveUpUndo,
     /// A human is called for the compensation.
     BlockUndo,
+    /// The step is taken once for each item of a list.
+    FanOut,
     /// The step waits for its time.
     Sleep,
     /// The participant is asked whether the effect came late.
@@ -94,9 +98,10 @@ pub enum Event {
 
 impl Phase {
     /// All phases, in the order of a step's life.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Pending,
         Self::Running,
+        Self::Open,
         Self::Waiting,
         Self::Blocked,
         Self::Done,
@@ -115,9 +120,17 @@ impl Phase {
     ];
 }
 
+impl Phase {
+    /// Whether a saga can go on past a step that stands here.
+    #[must_use]
+    pub fn went_by(self) -> bool {
+        matches!(self, Self::Done | Self::SoftFailed | Self::Skipped)
+    }
+}
+
 impl Event {
     /// All events.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Begin,
         Self::Succeed,
         Self::Retry,
@@ -136,6 +149,7 @@ impl Event {
         Self::RetryUndo,
         Self::GiveUpUndo,
         Self::BlockUndo,
+        Self::FanOut,
         Self::Sleep,
         Self::BeginWatch,
         Self::Quiet,
@@ -152,6 +166,8 @@ pub const TRANSITIONS: &[(Phase, Event, Phase)] = {
         (P::Pending, E::Begin, P::Running),
         (P::Pending, E::Block, P::Blocked),
         (P::Pending, E::Sleep, P::Waiting),
+        (P::Pending, E::FanOut, P::Open),
+        (P::Open, E::Succeed, P::Done),
         // A decision is taken at once.
         (P::Pending, E::Succeed, P::Done),
         (P::Running, E::Succeed, P::Done),

@@ -85,6 +85,13 @@ pub enum Record {
         /// The time.
         until: Timestamp,
     },
+    /// The step is taken once for each item of a list.
+    FannedOut {
+        /// The step. Its items are called `step[0]`, `step[1]` …
+        step: StepName,
+        /// How many items the list has.
+        items: u32,
+    },
     /// The best-effort step failed for good, and the saga goes on.
     SoftFailed {
         /// The step.

@@ -88,7 +88,7 @@ impl SagaState {
             let attempt = Attempt { step: index, op, number: tally.attempts };
             let poison = crashed && tally.crashes + 1 >= moment.limits.crashes_max;
             // What is given up quietly needs no human: the saga has an answer to it of its own.
-            let yields = op == Op::Probe || plan.steps()[index].kind == Kind::BestEffort && op == Op::Run;
+            let yields = op == Op::Probe || self.planned(plan, index).kind == Kind::BestEffort && op == Op::Run;
             let retry_at = if poison && yields || self.retry_at(plan, attempt, Effect::Unknown, None, moment).is_none()
             {
                 None
@@ -122,7 +122,7 @@ impl SagaState {
         if attempt.op == Op::Run && turns_back || self.turns() >= moment.limits.turns_max {
             return None;
         }
-        let (step, policy) = (&self.steps()[attempt.step], plan.policy(attempt.step, attempt.op));
+        let (step, policy) = (&self.steps()[attempt.step], self.policy(plan, attempt.step, attempt.op));
         let tally = step.tally(attempt.op);
         // What is asked for is granted up to the policy's longest delay: nobody parks a saga for a year.
         let at_least = at_least.unwrap_or_default().min(policy.retry.cap_max());
@@ -133,7 +133,7 @@ impl SagaState {
             return None;
         }
         // What nobody would ask about, and could not be sent again, is given up.
-        let planned = &plan.steps()[attempt.step];
+        let planned = self.planned(plan, attempt.step);
         let doubtful = step.maybe_applied() || effect == Effect::Unknown;
         let cannot_resend = planned.replays_errors || out_of_time(step.keyed_at(), policy.key_horizon, at);
         let gives_up = attempt.op == Op::Run && planned.kind == Kind::BestEffort && doubtful && cannot_resend;
@@ -153,7 +153,7 @@ impl SagaState {
     /// attempts, and of what is left until the saga's deadline, which compensations do not know.
     #[must_use]
     pub fn time_limit(&self, plan: &Plan, attempt: Attempt, now: Timestamp) -> Duration {
-        let policy = plan.policy(attempt.step, attempt.op);
+        let policy = self.policy(plan, attempt.step, attempt.op);
         let since = self.steps()[attempt.step].tally(attempt.op).since;
         let over_all = since.zip(policy.retry.within_max()).map(|(since, within)| since.after(within));
         let deadline = self.deadline(plan).filter(|_| attempt.op == Op::Run);
@@ -171,7 +171,7 @@ impl SagaState {
             op,
             attempt: step.tally(op).attempts + 1,
             generation,
-            at: plan.policy(index, op).counts_time().then_some(now),
+            at: self.policy(plan, index, op).counts_time().then_some(now),
             input,
         }
     }

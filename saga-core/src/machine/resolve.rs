@@ -87,7 +87,7 @@ impl SagaState {
         if actor.trim().is_empty() || reason.trim().is_empty() {
             return Err(Refused::NoReason);
         }
-        let index = plan.find(step).ok_or_else(|| Refused::NoSuchStep { step: step.clone() })?;
+        let index = self.find(step).ok_or_else(|| Refused::NoSuchStep { step: step.clone() })?;
         let op = self.steps()[index].blocked().ok_or_else(|| Refused::NotWaiting { step: step.clone() })?;
         match op {
             Op::Run | Op::Probe => self.check_forward(plan, index, &resolution)?,
@@ -103,18 +103,18 @@ impl SagaState {
     }
 
     fn check_forward(&self, plan: &Plan, index: usize, resolution: &Resolution) -> Result<(), Refused> {
-        let step = || plan.steps()[index].name.clone();
-        let kind = plan.steps()[index].kind;
+        let step = || self.steps()[index].name().clone();
+        let kind = self.planned(plan, index).kind;
         let cannot_skip = |why| Err(Refused::CannotSkip { step: step(), why });
         match resolution {
             Resolution::Retry | Resolution::Supply(_) => Ok(()),
             Resolution::Probe if kind == Kind::Pivot => Ok(()),
             Resolution::Probe => Err(Refused::NothingToProbe { step: step() }),
             Resolution::Skip if kind == Kind::Pivot => cannot_skip("it is the pivot"),
-            Resolution::Skip if plan.steps()[index].compensate.is_some() => {
+            Resolution::Skip if self.planned(plan, index).compensate.is_some() => {
                 cannot_skip("it may have to be compensated")
             }
-            Resolution::Skip if plan.is_read(index) => cannot_skip("its output is read later"),
+            Resolution::Skip if plan.is_read(self.origin(index)) => cannot_skip("its output is read later"),
             Resolution::Skip => Ok(()),
             Resolution::NotApplied if kind == Kind::BestEffort || self.direction() == Direction::Forward => Ok(()),
             Resolution::NotApplied => Err(Refused::MustBeDone { step: step() }),

@@ -101,7 +101,12 @@ impl SagaState {
             started_at,
             halted: None,
             direction: Direction::Forward,
-            steps: plan.steps().iter().map(|step| StepState::new(step.name.clone())).collect(),
+            steps: plan
+                .steps()
+                .iter()
+                .enumerate()
+                .map(|(at, step)| StepState::new(step.name.clone(), at, None))
+                .collect(),
             cause: None,
             turns: 0,
             unreadable: false,
@@ -190,7 +195,7 @@ impl SagaState {
     /// # Errors
     /// When the record does not fit; the state is then unchanged.
     pub fn apply(&mut self, plan: &Plan, record: &Record) -> Result<(), IllegalRecord> {
-        if self.direction.is_end() && !self.is_of_watch(plan, record) {
+        if self.direction.is_end() && !self.is_of_watch(record) {
             return Err(self.wrong_direction("a record after the end"));
         }
         match record {
@@ -209,22 +214,21 @@ impl SagaState {
             }
             Record::Probed { step, answer } => self.probed(plan, step, answer),
             Record::Sleeping { step, until } => {
-                let index = self.shift(plan, step, Event::Sleep)?;
+                let index = self.shift(step, Event::Sleep)?;
                 self.steps[index].due = Some(*until);
                 Ok(())
             }
-            Record::SoftFailed { step } => self.shift(plan, step, Event::SoftFail).map(drop),
+            Record::FannedOut { step, items } => self.fan_out(plan, step, *items),
+            Record::SoftFailed { step } => self.shift(step, Event::SoftFail).map(drop),
             Record::Halted { cause } => self.halt(cause),
-            Record::TurnedBack { step } => self.turn_back(plan, step.as_ref()),
-            Record::Compensated { step, watch_at } => self.compensated(plan, step, *watch_at),
-            Record::Watched { step, answer, watch_at } => self.watched(plan, step, answer, *watch_at),
+            Record::TurnedBack { step } => self.turn_back(step.as_ref()),
+            Record::Compensated { step, watch_at } => self.compensated(step, *watch_at),
+            Record::Watched { step, answer, watch_at } => self.watched(step, answer, *watch_at),
             Record::NeedsAttention { step: None, .. } => {
                 self.unreadable = true;
                 Ok(())
             }
-            Record::NeedsAttention { step: Some(step), op, reason, error } => {
-                self.block(plan, step, *op, *reason, error)
-            }
+            Record::NeedsAttention { step: Some(step), op, reason, error } => self.block(step, *op, *reason, error),
             Record::Resolved { step: None, .. } => {
                 self.unreadable = false;
                 Ok(())
@@ -260,7 +264,7 @@ impl SagaState {
         at: Option<Timestamp>,
         input: Digest,
     ) -> Result<(), IllegalRecord> {
-        let index = self.find(plan, step)?;
+        let index = self.expect(step)?;
         let known = &self.steps[index];
         let event = match op {
             Op::Run => Event::Begin,
@@ -275,7 +279,7 @@ impl SagaState {
         }
         // Asking again after an answer is a new question, with attempts of its own.
         let asks_anew = op == Op::Probe && known.phase != Phase::ProbeWaiting;
-        self.shift(plan, step, event)?;
+        self.shift(step, event)?;
         let state = &mut self.steps[index];
         state.input.get_or_insert(input);
         state.due = None;
@@ -292,21 +296,21 @@ impl SagaState {
             state.generation = generation;
         }
         // Without a pivot, the first retryable step is the point of no return.
-        if op == Op::Run && plan.steps()[index].kind == Kind::Retryable && self.direction == Direction::Forward {
+        if op == Op::Run && self.planned(plan, index).kind == Kind::Retryable && self.direction == Direction::Forward {
             self.direction = Direction::Committed;
         }
         Ok(())
     }
 
     fn succeed(&mut self, plan: &Plan, step: &StepName, output: &Payload) -> Result<(), IllegalRecord> {
-        let index = self.find(plan, step)?;
+        let index = self.expect(step)?;
         // Only what is worked out here is done without an attempt.
         let attempted = self.steps[index].phase != Phase::Pending && self.steps[index].phase != Phase::Waiting;
-        if !attempted && !plan.steps()[index].kind.is_pure() {
+        if !attempted && !self.planned(plan, index).kind.is_pure() {
             let (step, from) = (step.clone(), self.steps[index].phase);
             return Err(IllegalRecord::NoSuchMove { step, from, event: Event::Succeed });
         }
-        self.shift(plan, step, Event::Succeed)?;
+        self.shift(step, Event::Succeed)?;
         self.steps[index].due = None;
         self.steps[index].output = Some(output.clone());
         self.steps[index].maybe_applied = false;
@@ -315,7 +319,7 @@ impl SagaState {
     }
 
     fn pass_pivot(&mut self, plan: &Plan, index: usize) {
-        if plan.steps()[index].kind == Kind::Pivot && self.direction == Direction::Forward {
+        if self.planned(plan, index).kind == Kind::Pivot && self.direction == Direction::Forward {
             self.direction = Direction::Committed;
         }
     }
@@ -328,8 +332,8 @@ impl SagaState {
         fault: Fault,
         retry_at: Option<Timestamp>,
     ) -> Result<usize, IllegalRecord> {
-        let index = self.find(plan, step)?;
-        let has_effect = plan.steps()[index].kind.has_effect();
+        let index = self.expect(step)?;
+        let has_effect = self.planned(plan, index).kind.has_effect();
         let maybe_applied = match op {
             Op::Run => has_effect && (self.steps[index].maybe_applied || fault.effect == Effect::Unknown),
             Op::Probe | Op::Compensate => self.steps[index].maybe_applied,
@@ -346,7 +350,7 @@ impl SagaState {
             (Op::Compensate, Some(_)) => Event::RetryUndo,
             (Op::Compensate, None) => Event::GiveUpUndo,
         };
-        self.shift(plan, step, event)?;
+        self.shift(step, event)?;
         if event == Event::GiveUpWatch {
             // Nobody can tell whether the effect came late: the saga is not over.
             self.direction = Direction::Backward;
@@ -370,7 +374,7 @@ impl SagaState {
             ProbeAnswer::NotApplied => Event::Disprove,
             ProbeAnswer::Unknown => Event::ProbeUnknown,
         };
-        let index = self.shift(plan, step, event)?;
+        let index = self.shift(step, event)?;
         let state = &mut self.steps[index];
         state.probed = true;
         match answer {
@@ -393,8 +397,8 @@ impl SagaState {
         self.give_up(|phase| phase == Phase::Waiting)
     }
 
-    fn turn_back(&mut self, plan: &Plan, step: Option<&StepName>) -> Result<(), IllegalRecord> {
-        let cause = step.map(|step| self.find(plan, step)).transpose()?;
+    fn turn_back(&mut self, step: Option<&StepName>) -> Result<(), IllegalRecord> {
+        let cause = step.map(|step| self.expect(step)).transpose()?;
         if self.direction != Direction::Forward {
             return Err(self.wrong_direction("turned back"));
         }
@@ -414,14 +418,7 @@ impl SagaState {
         Ok(())
     }
 
-    fn block(
-        &mut self,
-        plan: &Plan,
-        step: &StepName,
-        op: Op,
-        reason: AttentionReason,
-        error: &str,
-    ) -> Result<(), IllegalRecord> {
+    fn block(&mut self, step: &StepName, op: Op, reason: AttentionReason, error: &str) -> Result<(), IllegalRecord> {
         let event = match op {
             Op::Run | Op::Probe => Event::Block,
             Op::Compensate => Event::BlockUndo,
@@ -430,7 +427,7 @@ impl SagaState {
             // Nobody can ask whether the effect came late: the saga is not over.
             self.direction = Direction::Backward;
         }
-        let index = self.shift(plan, step, event)?;
+        let index = self.shift(step, event)?;
         let state = &mut self.steps[index];
         state.due = None;
         match reason {
@@ -459,7 +456,7 @@ impl SagaState {
             Resolution::NotApplied if undoing => Event::Undo,
             Resolution::NotApplied => Event::Disprove,
         };
-        let index = self.shift(plan, step, event)?;
+        let index = self.shift(step, event)?;
         let state = &mut self.steps[index];
         match resolution {
             Resolution::Retry => {
@@ -485,8 +482,8 @@ impl SagaState {
     }
 
     /// Moves a step along the transition table.
-    pub(super) fn shift(&mut self, plan: &Plan, step: &StepName, event: Event) -> Result<usize, IllegalRecord> {
-        let index = self.find(plan, step)?;
+    pub(super) fn shift(&mut self, step: &StepName, event: Event) -> Result<usize, IllegalRecord> {
+        let index = self.expect(step)?;
         let from = self.steps[index].phase;
         let to =
             next_phase(from, event).ok_or_else(|| IllegalRecord::NoSuchMove { step: step.clone(), from, event })?;
@@ -505,8 +502,8 @@ impl SagaState {
         Ok(index)
     }
 
-    fn find(&self, plan: &Plan, step: &StepName) -> Result<usize, IllegalRecord> {
-        plan.find(step).ok_or_else(|| IllegalRecord::NoSuchStep { step: step.clone() })
+    fn expect(&self, step: &StepName) -> Result<usize, IllegalRecord> {
+        self.find(step).ok_or_else(|| IllegalRecord::NoSuchStep { step: step.clone() })
     }
 
     fn wrong_direction(&self, what: &'static str) -> IllegalRecord {

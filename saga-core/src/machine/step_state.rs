@@ -10,6 +10,10 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepState {
     pub(super) name: StepName,
+    /// The step of the plan that it is, or is an item of.
+    pub(super) origin: usize,
+    /// Which item of a fan-out it is, counted from zero.
+    pub(super) item: Option<u32>,
     pub(super) phase: Phase,
     pub(super) output: Option<Payload>,
     /// The fingerprint of the input at the first intent.
@@ -55,9 +59,11 @@ impl Tally {
 }
 
 impl StepState {
-    pub(super) fn new(name: StepName) -> Self {
+    pub(super) fn new(name: StepName, origin: usize, item: Option<u32>) -> Self {
         Self {
             name,
+            origin,
+            item,
             phase: Phase::Pending,
             output: None,
             input: None,
@@ -79,6 +85,12 @@ impl StepState {
     #[must_use]
     pub fn name(&self) -> &StepName {
         &self.name
+    }
+
+    /// Which item of a fan-out it is, counted from zero; none when it is a step of the plan.
+    #[must_use]
+    pub fn item(&self) -> Option<u32> {
+        self.item
     }
 
     /// Where it stands.
@@ -166,6 +178,7 @@ impl StepState {
             Phase::Probing | Phase::Watching => Some(Op::Probe),
             Phase::Undoing => Some(Op::Compensate),
             Phase::Pending
+            | Phase::Open
             | Phase::Waiting
             | Phase::Blocked
             | Phase::Done
@@ -188,6 +201,7 @@ impl StepState {
             Phase::Blocked => Some(Op::Run),
             Phase::UndoBlocked => Some(Op::Compensate),
             Phase::Pending
+            | Phase::Open
             | Phase::Running
             | Phase::Waiting
             | Phase::Done

@@ -36,12 +36,12 @@ impl SagaState {
     pub(super) fn watch_at(&self, plan: &Plan, index: usize, now: Timestamp) -> Option<Timestamp> {
         let step = &self.steps()[index];
         // What is known to have happened, and was undone, does not happen again under its key.
-        let watch = plan.steps()[index].watch.filter(|_| step.maybe_applied())?;
+        let watch = self.planned(plan, index).watch.filter(|_| step.maybe_applied())?;
         pause(watch, step.watches as usize).map(|pause| now.after(pause))
     }
 
     /// Whether the record may come after the end: the questions, and their answers.
-    pub(super) fn is_of_watch(&self, plan: &Plan, record: &Record) -> bool {
+    pub(super) fn is_of_watch(&self, record: &Record) -> bool {
         let (Record::Begun { step, op: Op::Probe, .. }
         | Record::Failed { step, op: Op::Probe, .. }
         | Record::Interrupted { step, op: Op::Probe, .. }
@@ -50,17 +50,12 @@ impl SagaState {
         else {
             return matches!(record, Record::NeedsAttention { step: None, .. } | Record::Resolved { step: None, .. });
         };
-        let phase = plan.find(step).map(|index| self.steps()[index].phase());
+        let phase = self.find(step).map(|index| self.steps()[index].phase());
         self.direction() == Direction::RolledBack && matches!(phase, Some(Phase::Undone | Phase::Watching))
     }
 
-    pub(super) fn compensated(
-        &mut self,
-        plan: &Plan,
-        step: &StepName,
-        watch_at: Option<Timestamp>,
-    ) -> Result<(), IllegalRecord> {
-        let index = self.shift(plan, step, Event::Undo)?;
+    pub(super) fn compensated(&mut self, step: &StepName, watch_at: Option<Timestamp>) -> Result<(), IllegalRecord> {
+        let index = self.shift(step, Event::Undo)?;
         let state = &mut self.steps[index];
         state.due = watch_at;
         state.watches = u32::from(watch_at.is_some());
@@ -69,7 +64,6 @@ impl SagaState {
 
     pub(super) fn watched(
         &mut self,
-        plan: &Plan,
         step: &StepName,
         answer: &ProbeAnswer,
         watch_at: Option<Timestamp>,
@@ -79,7 +73,7 @@ impl SagaState {
             ProbeAnswer::NotApplied | ProbeAnswer::Unknown => None,
         };
         let event = if late.is_some() { Event::LateEffect } else { Event::Quiet };
-        let index = self.shift(plan, step, event)?;
+        let index = self.shift(step, event)?;
         let state = &mut self.steps[index];
         state.due = watch_at;
         state.watches += u32::from(watch_at.is_some());

@@ -2,6 +2,7 @@
 //! world that remembers what really happened.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -60,6 +61,7 @@ fn no_saga_breaks_a_promise_whatever_happens_to_it() {
             "halted",
             "late effect",
             "passed over",
+            "fanned out",
             "key expired",
         ] {
             assert!(seen.get(what).copied().unwrap_or(0) > 20, "{what} was hardly ever seen: {seen:?}");
@@ -188,7 +190,12 @@ impl Run {
                 }
                 Next::Evaluate { step } => {
                     let name = self.state.steps()[step].name().clone();
-                    let record = match self.plan.steps()[step].kind {
+                    let each = self.state.planned(&self.plan, step).each.is_some();
+                    let record = match self.state.planned(&self.plan, step).kind {
+                        _ if each => {
+                            self.seen.push("fanned out");
+                            Record::FannedOut { step: name, items: self.rng.u32(0..4) }
+                        }
                         Kind::When => {
                             let taken = Payload::from_json(self.rng.bool().to_string()).unwrap();
                             Record::Done { step: name, output: taken }
@@ -240,7 +247,7 @@ impl Run {
     }
 
     fn index(&self, step: &StepName) -> usize {
-        self.plan.find(step).unwrap()
+        self.state.find(step).unwrap()
     }
 
     /// Keeps the books, independently of the machine.
@@ -249,7 +256,7 @@ impl Run {
             Record::Begun { step, op: Op::Run, attempt, generation, .. } => {
                 let index = self.index(step);
                 self.check_key(index, *attempt, *generation);
-                if self.plan.steps()[index].kind.has_effect() {
+                if self.state.planned(&self.plan, index).kind.has_effect() {
                     self.owed.insert(index);
                 }
             }
@@ -266,7 +273,7 @@ impl Run {
                 match answer {
                     ProbeAnswer::Applied(_) => self.seen.push("probe applied"),
                     ProbeAnswer::NotApplied => {
-                        if self.plan.steps()[index].kind == Kind::Pivot {
+                        if self.state.planned(&self.plan, index).kind == Kind::Pivot {
                             self.seen.push("pivot disproved");
                         }
                         self.seen.push("probe not applied");
@@ -305,7 +312,7 @@ impl Run {
     /// S06: one key for each generation; a new one only with the proof that the old one did nothing, and
     /// an old one never sent again where it would be answered with its old failure, or is forgotten.
     fn check_key(&mut self, index: usize, attempt: u32, generation: u32) {
-        let (known, planned) = (&self.state.steps()[index], &self.plan.steps()[index]);
+        let (known, planned) = (&self.state.steps()[index], self.state.planned(&self.plan, index));
         let mut doubt = false;
         for record in self.durable.iter().flatten().chain(&self.turn) {
             match record {
@@ -347,9 +354,17 @@ impl Run {
             Op::Run => {
                 assert_ne!(self.state.direction(), Direction::Backward, "a step began on the way back");
                 let halted = self.state.halted().is_some() && self.state.direction() == Direction::Forward;
-                let in_doubt = self.plan.steps()[step].kind == Kind::Pivot && self.state.steps()[step].maybe_applied();
+                let in_doubt = self.state.planned(&self.plan, step).kind == Kind::Pivot
+                    && self.state.steps()[step].maybe_applied();
                 assert!(!halted || in_doubt, "a step began though the saga is to turn back");
-                assert!(self.plan.steps()[step].after.iter().all(|&before| gone_by(before)), "too early");
+                let planned = self.state.planned(&self.plan, step);
+                assert!(planned.after.iter().all(|&before| gone_by(before)), "too early");
+                if self.state.steps()[step].item().is_some() {
+                    let origin = self.state.origin(step);
+                    assert_eq!(phase(origin), Phase::Open, "an item began before its list was there");
+                    let running = self.state.items(origin).filter(|item| item.phase() == Phase::Running).count();
+                    assert!(running < planned.each.unwrap().get(), "more items at once than asked for");
+                }
             }
             Op::Probe if self.state.direction() == Direction::RolledBack => assert_eq!(phase(step), Phase::Undone),
             Op::Probe if phase(step) == Phase::Waiting => {}
@@ -357,9 +372,10 @@ impl Run {
             Op::Compensate => {
                 assert_eq!(self.state.direction(), Direction::Backward);
                 assert!(self.owed.contains(&step), "compensates what never began");
-                for other in 0..self.plan.steps().len() {
+                for other in 0..self.state.steps().len() {
                     assert_ne!(phase(other), Phase::Running, "a step is still in flight");
-                    let undone_first = self.plan.is_before(step, other) && self.state.is_owed(&self.plan, other);
+                    let undone_first = self.plan.is_before(self.state.origin(step), self.state.origin(other))
+                        && self.state.is_owed(&self.plan, other);
                     assert!(!undone_first, "out of order");
                 }
             }
@@ -394,7 +410,7 @@ impl Run {
             return;
         }
         self.state = SagaState::replay(&self.plan, &self.durable, STARTED_AT).unwrap();
-        for index in 0..self.plan.steps().len() {
+        for index in 0..self.state.steps().len() {
             match self.state.steps()[index].in_flight() {
                 Some(Op::Run) => self.land(index),
                 Some(Op::Compensate) => {
@@ -416,7 +432,9 @@ impl Run {
         let mut owed = BTreeSet::new();
         for record in self.durable.iter().flatten() {
             match record {
-                Record::Begun { step, op: Op::Run, .. } if self.plan.steps()[self.index(step)].kind.has_effect() => {
+                Record::Begun { step, op: Op::Run, .. }
+                    if self.state.planned(&self.plan, self.index(step)).kind.has_effect() =>
+                {
                     owed.insert(self.index(step));
                 }
                 Record::Resolved { step: Some(step), resolution: Resolution::Supply(_), .. }
@@ -441,13 +459,13 @@ impl Run {
     /// the participant does not refuse what comes late.
     fn land(&mut self, index: usize) {
         // The same key, once.
-        if !self.plan.steps()[index].kind.has_effect() || self.standing.contains(&index) {
+        if !self.state.planned(&self.plan, index).kind.has_effect() || self.standing.contains(&index) {
             return;
         }
         if self.rng.bool() {
             self.late.remove(&index);
             self.standing.insert(index);
-        } else if self.plan.steps()[index].watch.is_some() && self.rng.bool() {
+        } else if self.state.planned(&self.plan, index).watch.is_some() && self.rng.bool() {
             let after = if self.rng.bool() { Duration::from_micros(self.rng.u64(0..200)) } else { self.lateness() };
             self.late.insert(index, self.now.after(after));
         }
@@ -492,7 +510,7 @@ impl Run {
     }
 
     fn run_step(&mut self, index: usize) -> Report {
-        let has_effect = self.plan.steps()[index].kind.has_effect();
+        let has_effect = self.state.planned(&self.plan, index).kind.has_effect();
         match self.rng.u8(0..10) {
             0 => self.failed(Class::Transient, Effect::NotApplied),
             1 => self.failed(Class::Terminal, Effect::NotApplied),
@@ -522,7 +540,7 @@ impl Run {
     /// Nothing is under way: time goes on, or a human decides. There is no third way to wait.
     fn wait(&mut self, wake_at: Option<Timestamp>) {
         let blocked: Vec<usize> =
-            (0..self.plan.steps().len()).filter(|&index| self.state.steps()[index].blocked().is_some()).collect();
+            (0..self.state.steps().len()).filter(|&index| self.state.steps()[index].blocked().is_some()).collect();
         if let Some(due) = wake_at.filter(|_| blocked.is_empty() || self.rng.bool()) {
             assert!(due > self.now, "woken for nothing");
             self.pass(due.since(self.now));
@@ -573,13 +591,12 @@ impl Run {
 
     /// Promises 5 to 7, where the saga ends.
     fn check_end(&mut self) {
-        let steps = self.plan.steps();
         assert!(!self.state.needs_attention(), "an end with something open");
         match self.state.direction() {
             Direction::Completed => {
                 self.seen.push("completed");
-                for (index, step) in steps.iter().enumerate() {
-                    let phase = self.state.steps()[index].phase();
+                for index in 0..self.state.steps().len() {
+                    let (step, phase) = (self.state.planned(&self.plan, index), self.state.steps()[index].phase());
                     match step.kind {
                         _ if self.state.is_passed_over(&self.plan, index) => {
                             assert_eq!(phase, Phase::Pending);
@@ -592,14 +609,16 @@ impl Run {
                             assert!(matches!(phase, Phase::Done | Phase::SoftFailed | Phase::Skipped));
                         }
                     }
-                    if step.kind.has_effect() && phase == Phase::Done {
+                    let fans_out = step.each.is_some() && self.state.steps()[index].item().is_none();
+                    if step.kind.has_effect() && phase == Phase::Done && !fans_out {
                         assert!(self.standing.contains(&index), "{} is done and has no effect", step.name);
                     }
                 }
             }
             Direction::RolledBack => {
                 self.seen.push("rolled back");
-                for (index, step) in steps.iter().enumerate() {
+                for index in 0..self.state.steps().len() {
+                    let step = self.state.planned(&self.plan, index);
                     if step.compensate.is_some() || step.kind == Kind::Pivot {
                         assert!(!self.standing.contains(&index), "{} still stands", step.name);
                         assert!(!self.late.contains_key(&index), "{} comes too late", step.name);
@@ -646,7 +665,9 @@ fn random_steps(rng: &mut Rng) -> Vec<StepPlan> {
             for _ in 0..length {
                 let kind = random_kind(rng, stage, pivot);
                 let index = steps.len();
-                steps.push(StepPlan { guard, ..random_step(rng, index, kind, after) });
+                let each = [Kind::Pivot, Kind::Sleep].contains(&kind) || rng.u8(0..4) > 0;
+                let each = if each { None } else { NonZeroUsize::new(rng.usize(1..3)) };
+                steps.push(StepPlan { guard, each, ..random_step(rng, index, kind, after) });
                 after = vec![index];
             }
             ends.extend(after);

@@ -88,6 +88,7 @@ pub async fn j11_the_first_outline_stays(fixture: &impl Fixture) {
         compensated: true,
         after: Vec::new(),
         guard: None,
+        each: false,
     };
     let first = Outline { steps: vec![step], ..outline("order", 1) };
     let only = std::slice::from_ref(&first);
