@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use saga_core::definition::Outline;
 use saga_core::journal::{
-    Appended, Claim, ClaimOne, DeadLetter, History, Journal, JournalError, Lease, NewSaga, SagaHeader, SagaSummary,
-    StartReceipt, Turn,
+    Appended, Claim, ClaimOne, DeadLetter, History, Journal, JournalError, Lease, Message, NewSaga, Received,
+    SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
 };
 use saga_core::{Epoch, SagaId, Timestamp, async_trait};
 
@@ -99,6 +99,14 @@ impl Journal for Counting {
 
     async fn owned(&self, lease: Lease) -> Result<Vec<SagaHeader>, JournalError> {
         self.count(0).owned(lease).await
+    }
+
+    async fn send(&self, messages: &[Message]) -> Result<Vec<Sent>, JournalError> {
+        self.count(0).send(messages).await
+    }
+
+    async fn inbox(&self, lease: Lease) -> Result<Vec<Received>, JournalError> {
+        self.count(0).inbox(lease).await
     }
 
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<History>, JournalError> {

@@ -93,6 +93,20 @@ COMMENT ON COLUMN {schema}.dead_letter.alerted_at IS 'When somebody acknowledged
 CREATE UNIQUE INDEX dead_letter_open ON {schema}.dead_letter (saga_id, step, op) WHERE closed_at IS NULL;
 CREATE INDEX dead_letter_oldest ON {schema}.dead_letter (opened_at) WHERE closed_at IS NULL;
 
+-- Messages to sagas, until they are deleted with them. A message may come before its saga.
+CREATE TABLE {schema}.message (
+    definition text        NOT NULL,
+    key        text        NOT NULL,
+    message_id text        NOT NULL,
+    nth        bigint GENERATED ALWAYS AS IDENTITY,
+    sent_at    timestamptz NOT NULL,
+    read_seq   integer,
+    body       text        NOT NULL,
+    PRIMARY KEY (definition, key, message_id)
+);
+COMMENT ON COLUMN {schema}.message.read_seq IS 'The turn that took it in; none while it is unread';
+CREATE INDEX message_unread ON {schema}.message (definition, key, nth) WHERE read_seq IS NULL;
+
 -- For people: the records of each turn as rows.
 CREATE VIEW {schema}.record AS
 SELECT t.saga_id, s.definition, s.version, s.key, t.seq, r.nth, t.at, t.epoch, r.record

@@ -110,6 +110,12 @@ BEGIN
         UPDATE {schema}.live l SET owner = NULL, due_at = {schema}.instant(p.due), standing = p.standing
         FROM unnest(p_parked, p_parked_due, p_parked_standing) AS p(saga, due, standing)
         WHERE l.saga_id = p.saga AND l.owner = p_epoch AND p.saga = ANY (v_written);
+        -- A message that came a moment ago: its sender saw an owner, and woke nobody. This is a new statement,
+        -- whose rows are locked: it sees every message whose sender did not wait for this transaction.
+        UPDATE {schema}.live l SET due_at = v_now FROM unnest(p_parked) AS p(saga)
+        WHERE l.saga_id = p.saga AND l.owner IS NULL AND p.saga = ANY (v_written) AND EXISTS (
+            SELECT 1 FROM {schema}.saga s JOIN {schema}.message m ON m.definition = s.definition AND m.key = s.key
+            WHERE s.saga_id = p.saga AND m.read_seq IS NULL);
     END IF;
     IF v_ended IS NOT NULL THEN
         DELETE FROM {schema}.live l USING unnest(v_ended) AS e(saga) WHERE l.saga_id = e.saga;
@@ -131,11 +137,13 @@ BEGIN
     );
 END $$;
 
--- The same, for a turn that opens or closes dead letters. These are rare, and each goes by itself.
+-- The same, for a turn that opens or closes dead letters or takes in messages. These are rare, and each
+-- goes by itself.
 CREATE FUNCTION {schema}.append_with_letters(
     p_epoch bigint, p_saga uuid, p_seq integer, p_nonce bigint, p_ends smallint, p_body text,
     p_parked boolean, p_due bigint, p_standing smallint,
-    p_open boolean[], p_step text[], p_op text[], p_reason text[], p_text text[], p_attempts integer[], p_actor text[]
+    p_open boolean[], p_step text[], p_op text[], p_reason text[], p_text text[], p_attempts integer[], p_actor text[],
+    p_read text[]
 ) RETURNS smallint[]
 LANGUAGE plpgsql
 AS $$
@@ -150,6 +158,10 @@ BEGIN
         CASE WHEN p_parked THEN ARRAY[p_saga] ELSE '{}' END, ARRAY[p_due], ARRAY[p_standing]);
     IF cardinality(v_answer) > 0 THEN
         RETURN v_answer;
+    END IF;
+    IF cardinality(p_read) > 0 THEN
+        UPDATE {schema}.message m SET read_seq = p_seq FROM {schema}.saga s
+        WHERE s.saga_id = p_saga AND m.definition = s.definition AND m.key = s.key AND m.message_id = ANY (p_read);
     END IF;
     FOR v IN
         SELECT * FROM unnest(p_open, p_step, p_op, p_reason, p_text, p_attempts, p_actor)
@@ -320,13 +332,58 @@ BEGIN
         WHERE e.ended_at < clock_timestamp() - p_retention * interval '1 microsecond'
         ORDER BY e.ended_at LIMIT p_limit FOR UPDATE SKIP LOCKED
     ) o;
+    -- Messages to sagas that never came.
+    DELETE FROM {schema}.message m
+    WHERE m.read_seq IS NULL AND m.sent_at < clock_timestamp() - p_retention * interval '1 microsecond'
+        AND NOT EXISTS (SELECT 1 FROM {schema}.saga s WHERE s.definition = m.definition AND s.key = m.key);
     IF v_saga IS NULL THEN
         RETURN 0;
     END IF;
     DELETE FROM {schema}.turn t USING unnest(v_saga) AS o(saga) WHERE t.saga_id = o.saga;
     DELETE FROM {schema}.dead_letter d USING unnest(v_saga) AS o(saga) WHERE d.saga_id = o.saga;
+    DELETE FROM {schema}.message m USING unnest(v_saga) AS o(saga), {schema}.saga s
+        WHERE s.saga_id = o.saga AND m.definition = s.definition AND m.key = s.key;
     DELETE FROM {schema}.saga s USING unnest(v_saga) AS o(saga) WHERE s.saga_id = o.saga;
     DELETE FROM {schema}.ended e USING unnest(v_ended, v_saga) AS o(ended_at, saga)
         WHERE e.ended_at = o.ended_at AND e.saga_id = o.saga;
     RETURN cardinality(v_saga);
+END $$;
+
+-- Keeps messages until a turn takes them in. Answers for each place: 0 accepted, 1 duplicate, 2 too late.
+CREATE FUNCTION {schema}.send(p_definition text[], p_key text[], p_message text[], p_body text[]) RETURNS smallint[]
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+AS $$
+DECLARE
+    v_answers smallint[] := array_fill(0::smallint, ARRAY[cardinality(p_message)]);
+    v_saga uuid;
+    v_new bigint;
+    v record;
+BEGIN
+    -- In one order, so that two senders cannot deadlock.
+    FOR v IN
+        SELECT * FROM unnest(p_definition, p_key, p_message, p_body)
+            WITH ORDINALITY AS m(definition, key, message, body, place) ORDER BY definition, key, place
+    LOOP
+        SELECT s.saga_id INTO v_saga FROM {schema}.saga s WHERE s.definition = v.definition AND s.key = v.key;
+        IF v_saga IS NOT NULL THEN
+            -- Waits for a turn that is about to park or end the saga.
+            PERFORM 1 FROM {schema}.live l WHERE l.saga_id = v_saga FOR UPDATE;
+            IF NOT FOUND THEN
+                PERFORM 1 FROM {schema}.message m
+                WHERE m.definition = v.definition AND m.key = v.key AND m.message_id = v.message;
+                v_answers[v.place] := CASE WHEN FOUND THEN 1 ELSE 2 END;
+                CONTINUE;
+            END IF;
+        END IF;
+        INSERT INTO {schema}.message (definition, key, message_id, sent_at, body)
+        VALUES (v.definition, v.key, v.message, clock_timestamp(), v.body) ON CONFLICT DO NOTHING;
+        GET DIAGNOSTICS v_new = ROW_COUNT;
+        IF v_new = 0 THEN
+            v_answers[v.place] := 1;
+        ELSIF v_saga IS NOT NULL THEN
+            UPDATE {schema}.live l SET due_at = clock_timestamp() WHERE l.saga_id = v_saga AND l.owner IS NULL;
+        END IF;
+    END LOOP;
+    RETURN v_answers;
 END $$;

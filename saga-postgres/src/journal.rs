@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use saga_core::definition::Outline;
 use saga_core::journal::{
     After, Appended, Claim, ClaimOne, Claimed, DeadLetter, History, Journal, JournalError, Lease, LetterChange,
-    NewSaga, SagaHeader, SagaSummary, StartReceipt, Turn,
+    Message, NewSaga, Received, SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
 };
 use saga_core::{Epoch, SagaId, Timestamp};
 use sqlx::Row as _;
@@ -199,13 +199,13 @@ impl Journal for PostgresJournal {
     async fn append(&self, lease: Lease, turns: &[Turn]) -> Result<Vec<Appended>, JournalError> {
         let mut answers = vec![Appended::Written; turns.len()];
         let (plain, lettered): (Vec<usize>, Vec<usize>) =
-            (0..turns.len()).partition(|&place| turns[place].letters.is_empty());
+            (0..turns.len()).partition(|&place| turns[place].letters.is_empty() && turns[place].read.is_empty());
         if !plain.is_empty() || lettered.is_empty() {
             let batch: Vec<&Turn> = plain.iter().map(|&place| &turns[place]).collect();
             let bind = || bind_append(self.query(&self.sql.append), lease, &batch);
             self.appended(lease, &plain, &mut answers, bind).await?;
         }
-        // Dead letters are rare; each such turn goes by itself, so that turn and letters are one write.
+        // Dead letters and messages are rare; each such turn goes by itself, so that all of it is one write.
         for place in lettered {
             let bind = || bind_lettered(self.query(&self.sql.append_with_letters), lease, &turns[place]);
             self.appended(lease, &[place], &mut answers, bind).await?;
@@ -258,6 +258,42 @@ impl Journal for PostgresJournal {
         let bind = || self.query(&self.sql.owned).bind(lease.epoch.0);
         let rows = self.rows(&self.traffic, DOING, Some(lease.epoch), bind).await?;
         rows.iter().map(|row| rows::header(row).or_else(read(DOING))).collect()
+    }
+
+    async fn send(&self, messages: &[Message]) -> Result<Vec<Sent>, JournalError> {
+        const DOING: &str = "sending messages";
+        let column = |of: fn(&Message) -> &String| messages.iter().map(|m| of(m).clone()).collect::<Vec<_>>();
+        let bind = || {
+            self.query(&self.sql.send)
+                .bind(column(|message| &message.definition))
+                .bind(column(|message| &message.key))
+                .bind(column(|message| &message.id))
+                .bind(column(|message| &message.body))
+        };
+        let rows = self.rows(&self.traffic, DOING, None, bind).await?;
+        let row = rows.first().ok_or_else(|| rows::corrupt("messages were not answered".to_owned()))?;
+        let answers: Vec<i16> = row.try_get("answers").or_else(read(DOING))?;
+        self.wake().await?;
+        let sent = |answer| match answer {
+            0 => Sent::Accepted,
+            1 => Sent::Duplicate,
+            _ => Sent::TooLate,
+        };
+        Ok(answers.into_iter().map(sent).collect())
+    }
+
+    async fn inbox(&self, lease: Lease) -> Result<Vec<Received>, JournalError> {
+        const DOING: &str = "reading messages";
+        let bind = || self.query(&self.sql.inbox).bind(lease.epoch.0);
+        let rows = self.rows(&self.traffic, DOING, Some(lease.epoch), bind).await?;
+        let received = |row: &sqlx::postgres::PgRow| {
+            Ok(Received {
+                saga: SagaId::from(row.try_get::<Uuid, _>("saga_id").or_else(read(DOING))?),
+                id: row.try_get("message_id").or_else(read(DOING))?,
+                body: row.try_get("body").or_else(read(DOING))?,
+            })
+        };
+        rows.iter().map(received).collect()
     }
 
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<History>, JournalError> {
@@ -464,6 +500,7 @@ fn bind_lettered(query: Bound, lease: Lease, turn: &Turn) -> Bound {
         .bind(letters.4)
         .bind(letters.5)
         .bind(letters.6)
+        .bind(turn.read.clone())
 }
 
 fn ends(after: After) -> Option<i16> {

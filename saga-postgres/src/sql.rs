@@ -58,7 +58,11 @@ statements! {
         FROM {schema}.start($1, $2, $3, $4, $5, $6, $7, $8)";
     append = "SELECT {schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9) AS answers";
     append_with_letters = "SELECT {schema}.append_with_letters(\
-        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) AS answers";
+        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS answers";
+    send = "SELECT {schema}.send($1, $2, $3, $4) AS answers";
+    inbox = "SELECT s.saga_id, m.message_id, m.body FROM {schema}.message m \
+        JOIN {schema}.saga s ON s.definition = m.definition AND s.key = m.key \
+        JOIN {schema}.live l ON l.saga_id = s.saga_id WHERE m.read_seq IS NULL AND l.owner = $1 ORDER BY m.nth";
     claim = "SELECT saga_id, definition, version, key, input, created_at, crashed, next_due_at, told_at \
         FROM {schema}.claim($1, $2, $3, $4)";
     claim_one = "SELECT answer, owned_by FROM {schema}.claim_one($1, $2)";

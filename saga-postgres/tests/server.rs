@@ -31,7 +31,15 @@ fn new_saga(key: &str) -> NewSaga {
 }
 
 fn turn(saga: &NewSaga, seq: u32) -> Turn {
-    Turn { saga: saga.id, seq, nonce: 7, body: "[]".to_owned(), after: After::Keep, letters: Vec::new() }
+    Turn {
+        saga: saga.id,
+        seq,
+        nonce: 7,
+        body: "[]".to_owned(),
+        after: After::Keep,
+        letters: Vec::new(),
+        read: Vec::new(),
+    }
 }
 
 fn echo() -> Definition<i64, i64> {

@@ -78,3 +78,16 @@ CREATE TABLE saga_dead_letter (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX saga_dead_letter_open ON saga_dead_letter (saga_id, step, op) WHERE closed_at IS NULL;
 CREATE INDEX saga_dead_letter_oldest ON saga_dead_letter (opened_at) WHERE closed_at IS NULL;
+
+-- Messages to sagas, until they are deleted with them. A message may come before its saga.
+CREATE TABLE saga_message (
+    nth        INTEGER PRIMARY KEY,
+    definition TEXT    NOT NULL,
+    key        TEXT    NOT NULL,
+    message_id TEXT    NOT NULL,
+    sent_at    INTEGER NOT NULL,
+    read_seq   INTEGER,
+    body       TEXT    NOT NULL,
+    UNIQUE (definition, key, message_id)
+);
+CREATE INDEX saga_message_unread ON saga_message (definition, key, nth) WHERE read_seq IS NULL;

@@ -88,12 +88,19 @@ async fn existing(connection: &mut SqliteConnection, lease: Lease, turn: &Turn) 
 async fn settle(connection: &mut SqliteConnection, turns: &[&Turn], now: i64) -> Result<(), sqlx::Error> {
     let mut ended = Vec::new();
     for turn in turns {
+        for id in &turn.read {
+            let read = sqlx::query(sql::READ_MESSAGE).bind(turn.seq).bind(turn.saga.as_uuid()).bind(id.clone());
+            read.execute(&mut *connection).await?;
+        }
         match turn.after {
             After::Keep => {}
             After::Park { wake_at, standing } => {
                 let park =
                     sqlx::query(sql::PARK).bind(wake_at.map(Timestamp::as_micros)).bind(rows::standing_code(standing));
                 park.bind(turn.saga.as_uuid()).execute(&mut *connection).await?;
+                // A message that came while it was owned has woken nobody.
+                let wake = sqlx::query(sql::WAKE).bind(now).bind(turn.saga.as_uuid());
+                wake.execute(&mut *connection).await?;
             }
             After::End(_) => ended.push(turn.saga.as_uuid()),
         }

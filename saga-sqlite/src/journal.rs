@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use saga_core::definition::Outline;
 use saga_core::journal::{
-    Appended, Claim, ClaimOne, Claimed, DeadLetter, History, Journal, JournalError, Lease, NewSaga, SagaHeader,
-    SagaSummary, StartReceipt, Turn,
+    Appended, Claim, ClaimOne, Claimed, DeadLetter, History, Journal, JournalError, Lease, Message, NewSaga, Received,
+    SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
 };
 use saga_core::{Epoch, SagaId, Timestamp};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
@@ -20,7 +20,7 @@ use crate::append::{append, hold_lease};
 use crate::connection::{BUSY_TIMEOUT, Slot};
 use crate::error::journal_error;
 use crate::start::{now, start};
-use crate::{migrate, rows, sql, wake};
+use crate::{messages, migrate, rows, sql, wake};
 
 /// The journal in a SQLite file. See the [crate documentation](crate).
 #[derive(Debug)]
@@ -147,6 +147,21 @@ impl Journal for SqliteJournal {
         rows.iter().map(|row| rows::header(row).map_err(journal_error("listing owned sagas"))).collect()
     }
 
+    async fn send(&self, mail: &[Message]) -> Result<Vec<Sent>, JournalError> {
+        const DOING: &str = "sending messages";
+        let mut write = self.writer.write(DOING).await?;
+        let sent = messages::send(write.get(), mail).await.map_err(journal_error(DOING));
+        let sent = write.end(sent).await?;
+        self.work.notify_waiters();
+        Ok(sent)
+    }
+
+    async fn inbox(&self, lease: Lease) -> Result<Vec<Received>, JournalError> {
+        const DOING: &str = "reading messages";
+        let rows = self.rows(DOING, sqlx::query(sql::INBOX).bind(lease.epoch.0)).await?;
+        rows.iter().map(|row| messages::received(row).map_err(journal_error(DOING))).collect()
+    }
+
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<History>, JournalError> {
         const DOING: &str = "loading histories";
         let mut found = Vec::new();
@@ -195,11 +210,12 @@ impl Journal for SqliteJournal {
     async fn sweep(&self, retention: Duration, limit: usize) -> Result<u64, JournalError> {
         const DOING: &str = "deleting ended sagas";
         // Looked at first without the write lock.
-        if self.rows(DOING, old(retention, limit)).await?.is_empty() {
+        let orphans = self.rows(DOING, sqlx::query(sql::ORPHANS).bind(micros(retention))).await?;
+        if self.rows(DOING, old(retention, limit)).await?.is_empty() && orphans.is_empty() {
             return Ok(0);
         }
         let mut write = self.writer.write(DOING).await?;
-        let deleted = delete(write.get(), old(retention, limit)).await.map_err(journal_error(DOING));
+        let deleted = delete(write.get(), retention, limit).await.map_err(journal_error(DOING));
         write.end(deleted).await
     }
 
@@ -390,11 +406,12 @@ async fn take_one(connection: &mut SqliteConnection, lease: Lease, saga: Uuid) -
     Ok(ClaimOne::Claimed(Claimed { header: own(connection, lease, saga).await?, crashed: other.is_some() }))
 }
 
-async fn delete(connection: &mut SqliteConnection, old: sql::Bound) -> Result<u64, sqlx::Error> {
+async fn delete(connection: &mut SqliteConnection, retention: Duration, limit: usize) -> Result<u64, sqlx::Error> {
     let mut deleted = 0;
-    for row in old.fetch_all(&mut *connection).await? {
+    sqlx::query(sql::DELETE_ORPHANS).bind(micros(retention)).execute(&mut *connection).await?;
+    for row in old(retention, limit).fetch_all(&mut *connection).await? {
         let (ended, saga) = (row.try_get::<i64, _>("ended_at")?, row.try_get::<Uuid, _>("saga_id")?);
-        for statement in [sql::DELETE_TURNS, sql::DELETE_LETTERS, sql::DELETE_INSTANCE] {
+        for statement in [sql::DELETE_TURNS, sql::DELETE_LETTERS, sql::DELETE_MESSAGES, sql::DELETE_INSTANCE] {
             sqlx::query(statement).bind(saga).execute(&mut *connection).await?;
         }
         sqlx::query(sql::DELETE_ENDED).bind(ended).bind(saga).execute(&mut *connection).await?;

@@ -4,6 +4,7 @@ mod append;
 mod connection;
 mod error;
 mod journal;
+mod messages;
 mod migrate;
 mod rows;
 mod sql;

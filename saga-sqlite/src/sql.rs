@@ -150,6 +150,27 @@ statements! {
         WHERE definition = ? AND key = ?";
     TURN = "SELECT nonce, epoch FROM saga_turn WHERE saga_id = ? AND seq = ?";
     PARK = "UPDATE saga_live SET owner = NULL, due_at = ?, standing = ? WHERE saga_id = ?";
+    WAKE = "UPDATE saga_live SET due_at = ?1 WHERE saga_id = ?2 AND owner IS NULL AND EXISTS (SELECT 1 \
+        FROM saga_instance s CROSS JOIN saga_message m ON m.definition = s.definition AND m.key = s.key \
+        WHERE s.saga_id = ?2 AND m.read_seq IS NULL)";
+    READ_MESSAGE = "UPDATE saga_message SET read_seq = ?1 WHERE message_id = ?3 AND (definition, key) = \
+        (SELECT definition, key FROM saga_instance WHERE saga_id = ?2)";
+    SENT = "SELECT 1 FROM saga_message WHERE definition = ? AND key = ? AND message_id = ?";
+    SEND = "INSERT INTO saga_message (definition, key, message_id, sent_at, body) VALUES (?, ?, ?, ?, ?)";
+    LIVES = "SELECT s.saga_id, l.saga_id IS NOT NULL AS lives FROM saga_instance s \
+        LEFT JOIN saga_live l ON l.saga_id = s.saga_id WHERE s.definition = ? AND s.key = ?";
+    INBOX = "SELECT s.saga_id, m.message_id, m.body FROM saga_live l \
+        CROSS JOIN saga_instance s ON s.saga_id = l.saga_id \
+        CROSS JOIN saga_message m ON m.definition = s.definition AND m.key = s.key \
+        WHERE l.owner = ? AND m.read_seq IS NULL ORDER BY m.nth";
+    DELETE_MESSAGES = "DELETE FROM saga_message WHERE (definition, key) = \
+        (SELECT definition, key FROM saga_instance WHERE saga_id = ?)";
+    ORPHANS = "SELECT 1 FROM saga_message m WHERE m.read_seq IS NULL \
+        AND m.sent_at < CAST(unixepoch('subsec') * 1000000 AS INTEGER) - ? AND NOT EXISTS (SELECT 1 \
+        FROM saga_instance s WHERE s.definition = m.definition AND s.key = m.key) LIMIT 1";
+    DELETE_ORPHANS = "DELETE FROM saga_message WHERE read_seq IS NULL \
+        AND sent_at < CAST(unixepoch('subsec') * 1000000 AS INTEGER) - ? AND NOT EXISTS (SELECT 1 \
+        FROM saga_instance s WHERE s.definition = saga_message.definition AND s.key = saga_message.key)";
     OPEN_LETTER = "INSERT INTO saga_dead_letter (saga_id, step, op, seq, reason, error, attempts, opened_at) \
         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     CLOSE_LETTER = "UPDATE saga_dead_letter SET closed_at = ?, closed_by = ?, resolution = ?, close_reason = ? \

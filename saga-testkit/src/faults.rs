@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use saga_core::definition::Outline;
 use saga_core::journal::{
-    Appended, Claim, ClaimOne, DeadLetter, History, Journal, JournalError, Lease, NewSaga, SagaHeader, SagaSummary,
-    StartReceipt, Turn,
+    Appended, Claim, ClaimOne, DeadLetter, History, Journal, JournalError, Lease, Message, NewSaga, Received,
+    SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
 };
 use saga_core::{Epoch, SagaId, Timestamp};
 
@@ -181,6 +181,14 @@ impl<J: Journal> Journal for FaultJournal<J> {
 
     async fn owned(&self, lease: Lease) -> Result<Vec<SagaHeader>, JournalError> {
         self.pass("owned", self.journal.owned(lease)).await
+    }
+
+    async fn send(&self, messages: &[Message]) -> Result<Vec<Sent>, JournalError> {
+        self.pass("send", self.journal.send(messages)).await
+    }
+
+    async fn inbox(&self, lease: Lease) -> Result<Vec<Received>, JournalError> {
+        self.pass("inbox", self.journal.inbox(lease)).await
     }
 
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<History>, JournalError> {

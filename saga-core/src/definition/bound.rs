@@ -45,8 +45,8 @@ pub(crate) trait BoundStep: Send + Sync {
 pub(crate) enum Evaluated {
     /// It is done, with this output.
     Done(Payload),
-    /// It is done at this time.
-    Until(Timestamp),
+    /// It is done at this time, if there is one, or when something else has come.
+    Until(Option<Timestamp>),
     /// It is taken once for each of so many items.
     Items(usize),
 }
@@ -59,6 +59,8 @@ pub(crate) enum Pure {
     Sleep(Resolver<Duration>),
     /// Until when to wait.
     SleepUntil(Resolver<Timestamp>),
+    /// For a signal, and for how long.
+    Signal { at_most: Resolver<Option<Duration>>, accepts: fn(&Payload) -> Result<(), CheckpointError> },
 }
 
 impl BoundStep for Pure {
@@ -75,8 +77,9 @@ impl BoundStep for Pure {
     fn evaluate(&self, outputs: &Outputs<'_>, now: Timestamp) -> Result<Evaluated, CheckpointError> {
         Ok(match self {
             Self::When(condition) => Evaluated::Done(condition.resolve(outputs)?.encode()?),
-            Self::Sleep(time) => Evaluated::Until(now.after(time.resolve(outputs)?)),
-            Self::SleepUntil(time) => Evaluated::Until(time.resolve(outputs)?),
+            Self::Sleep(time) => Evaluated::Until(Some(now.after(time.resolve(outputs)?))),
+            Self::SleepUntil(time) => Evaluated::Until(Some(time.resolve(outputs)?)),
+            Self::Signal { at_most, .. } => Evaluated::Until(at_most.resolve(outputs)?.map(|most| now.after(most))),
         })
     }
 
@@ -84,6 +87,7 @@ impl BoundStep for Pure {
         match self {
             Self::When(_) => bool::decode(output).map(drop),
             Self::Sleep(_) | Self::SleepUntil(_) => <()>::decode(output),
+            Self::Signal { accepts, .. } => accepts(output),
         }
     }
 }

@@ -185,6 +185,35 @@ impl<'id> SagaBuilder<'id> {
         self.declare(name, Kind::Sleep, time, |time| Arc::new(Pure::SleepUntil(time)))
     }
 
+    /// Waits for a signal, durably, and at most this long: what was signalled, or none when the time ran
+    /// out. A [`SagaBuilder::when`] on the outcome makes a branch of it. See
+    /// [`Engine::signal`](crate::Engine::signal): a signal that comes early waits for its step, and one
+    /// that is sent twice under the same message id comes once.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use saga_core::{step_fn, Definition, Source};
+    ///
+    /// let definition = Definition::build("order", 1, |saga, order| {
+    ///     let quarter = order.map(|_: String| Some(Duration::from_secs(15 * 60)));
+    ///     let paid = saga.wait_for::<i64, _>("payment", "payment_succeeded", quarter);
+    ///     let told = saga.query("tell", step_fn(async |_, paid: Option<i64>| Ok(format!("{paid:?}"))), paid);
+    ///     saga.returns(told)
+    /// })?;
+    /// # Ok::<(), saga_core::BuildError>(())
+    /// ```
+    pub fn wait_for<T, I>(&self, name: &str, signal: &str, at_most: I) -> StepHandle<'id, Option<T>, Signal>
+    where
+        Option<T>: Checkpoint,
+        I: Source<'id, Value = Option<Duration>>,
+    {
+        let bind =
+            |time| Arc::new(Pure::Signal { at_most: time, accepts: |payload| Option::<T>::decode(payload).map(drop) });
+        let handle = self.declare(name, Kind::Signal, at_most, |time| bind(time));
+        self.draft.borrow_mut().plans[handle.index].signal = Some(signal.into());
+        handle
+    }
+
     /// By when, counted from its start, the saga must have passed its point of no return: otherwise it
     /// turns back as soon as it safely can. Past that point, and on the way back, it has no meaning.
     /// Default: none.
@@ -232,7 +261,13 @@ impl<'id> SagaBuilder<'id> {
         draft.bound.push(bound);
         let run = match kind {
             Kind::Retryable => patient(),
-            Kind::Query | Kind::Compensatable | Kind::Pivot | Kind::BestEffort | Kind::When | Kind::Sleep => standard(),
+            Kind::Query
+            | Kind::Compensatable
+            | Kind::Pivot
+            | Kind::BestEffort
+            | Kind::When
+            | Kind::Sleep
+            | Kind::Signal => standard(),
         };
         draft.plans.push(StepPlan {
             reads,
@@ -318,6 +353,9 @@ pub enum When {}
 /// Marks the handle of a wait.
 #[derive(Debug)]
 pub enum Sleep {}
+/// Marks the handle of a wait for a signal.
+#[derive(Debug)]
+pub enum Signal {}
 /// Marks the handle of a best-effort step.
 #[derive(Debug)]
 pub enum BestEffort {}
@@ -439,7 +477,7 @@ macro_rules! output_source {
     )+};
 }
 
-output_source!(Query Compensatable Pivot Retryable Sleep);
+output_source!(Query Compensatable Pivot Retryable Sleep Signal);
 
 impl<'id, T: Checkpoint> Source<'id> for StepHandle<'id, T, BestEffort> {
     type Value = Soft<T>;

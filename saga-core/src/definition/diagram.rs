@@ -17,6 +17,7 @@ pub(crate) fn mermaid(blueprint: &Blueprint) -> String {
             Kind::Pivot => writeln!(out, "    s{index}{{{{\"{name} (pivot)\"}}}}"),
             Kind::Retryable => writeln!(out, "    s{index}[[\"{name}\"]]"),
             Kind::When => writeln!(out, "    s{index}{{\"{name}?\"}}"),
+            Kind::Signal => writeln!(out, "    s{index}[/\"{name} (wait for)\"\\]"),
             Kind::Sleep => writeln!(out, "    s{index}[/\"{name} (sleep)\"\\]"),
             Kind::BestEffort => writeln!(out, "    s{index}>\"{name} (best effort)\"]"),
         };

@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 pub(crate) use bound::{BoundStep, Evaluated, Prepared, Success};
 pub use builder::{
-    BestEffort, Compensatable, Parallel, Pivot, Query, Retryable, Returns, SagaBuilder, Sleep, StepHandle, Undone, When,
+    BestEffort, Compensatable, Parallel, Pivot, Query, Retryable, Returns, SagaBuilder, Signal, Sleep, StepHandle,
+    Undone, When,
 };
 pub use error::BuildError;
 pub use for_each::{ForEach, ForEachOf};

@@ -29,19 +29,21 @@ pub enum Kind {
     When,
     /// Waits for a time.
     Sleep,
+    /// Waits for a signal, or until a time.
+    Signal,
 }
 
 impl Kind {
     /// Whether the step does anything in the world.
     #[must_use]
     pub fn has_effect(self) -> bool {
-        !matches!(self, Self::Query | Self::When | Self::Sleep)
+        !matches!(self, Self::Query | Self::When | Self::Sleep | Self::Signal)
     }
 
     /// Whether the step is worked out here, without an attempt.
     #[must_use]
     pub fn is_pure(self) -> bool {
-        matches!(self, Self::When | Self::Sleep)
+        matches!(self, Self::When | Self::Sleep | Self::Signal)
     }
 
     /// The name in outlines, diagrams and errors.
@@ -55,6 +57,7 @@ impl Kind {
             Self::BestEffort => "best-effort",
             Self::When => "when",
             Self::Sleep => "sleep",
+            Self::Signal => "signal",
         }
     }
 }
@@ -116,6 +119,8 @@ pub struct StepPlan {
     /// For how long after a compensation that may have come before the effect the participant is
     /// asked whether the effect came late; none when it refuses what comes late by itself.
     pub watch: Option<Duration>,
+    /// The name of the signal that it waits for.
+    pub signal: Option<Arc<str>>,
     /// The service that it calls, by the name under which its retries are budgeted.
     pub dependency: Option<Arc<str>>,
 }
@@ -136,6 +141,7 @@ impl StepPlan {
             compensate: None,
             replays_errors: false,
             watch: None,
+            signal: None,
             dependency: None,
         }
     }
@@ -250,7 +256,7 @@ impl Plan {
                         });
                     }
                 }
-                Kind::Query | Kind::Pivot | Kind::BestEffort | Kind::When | Kind::Sleep => {}
+                Kind::Query | Kind::Pivot | Kind::BestEffort | Kind::When | Kind::Sleep | Kind::Signal => {}
             }
         }
         Ok(())

@@ -103,6 +103,7 @@ impl Driver {
                         // Closing the lease hands the saga back, due at once.
                         () = self.inner.draining.cancelled() => break,
                         () = tokio::time::sleep_until(self.inner.clock.instant(until)) => {}
+                        () = self.hold.mailbox.arrived() => {}
                     }
                     permit = self.inner.slots.clone().acquire_owned().await.ok();
                 }
@@ -121,6 +122,9 @@ impl Driver {
     async fn drive(&mut self) -> Result<Exit, Stop> {
         let mut running = Running::new();
         loop {
+            for message in self.hold.mailbox.take() {
+                self.saga.receive(message.id, &message.body)?;
+            }
             let begin = !self.inner.draining.is_cancelled();
             let rest = self.saga.settle(self.inner.clock.now(), begin, &self.inner.limits)?;
             let after = self.after(&rest, running.is_empty(), begin);
@@ -256,6 +260,7 @@ impl Driver {
             // The attempts are dropped; their intents stand, and the next owner finds them unknown.
             () = self.inner.aborting.cancelled() => return Err(Stop::HandBack),
             ended = running.next() => ended,
+            () = self.hold.mailbox.arrived() => None,
             () = timer => None,
         };
         let mut ended = ended;

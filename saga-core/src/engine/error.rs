@@ -177,7 +177,7 @@ pub enum HistoryError {
 #[non_exhaustive]
 pub enum OperatorError {
     /// The decision makes no sense where the saga stands.
-    #[error("the decision about {saga} is refused")]
+    #[error("the decision about {saga} is refused: {source}")]
     Refused {
         /// The saga.
         saga: SagaId,
@@ -230,6 +230,61 @@ pub enum OperatorError {
         /// The saga.
         saga: SagaId,
         /// What it said.
+        source: JournalError,
+    },
+    /// The wish did not reach the saga. Try again.
+    #[error("the saga {saga} could not be told")]
+    NotSent {
+        /// The saga.
+        saga: SagaId,
+        /// Why.
+        source: SignalError,
+    },
+}
+
+/// A signal was not sent, or it is not known whether it was. Sending it again under the same message id
+/// is always safe.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignalError {
+    /// A name cannot be used. Nothing was sent.
+    #[error(
+        "the name {name:?} cannot be used: definitions, keys, signals and message ids have 1 to {max} bytes and no control characters"
+    )]
+    BadName {
+        /// The name as given.
+        name: String,
+        /// `key_max_bytes`.
+        max: usize,
+    },
+    /// The payload is too large: send a reference to it. Nothing was sent.
+    #[error("the payload has {bytes} bytes encoded, and payload_max_bytes is {max}: send a reference to it")]
+    PayloadTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// `payload_max_bytes`.
+        max: usize,
+    },
+    /// The payload cannot be encoded. Nothing was sent.
+    #[error("the payload cannot be sent")]
+    Payload {
+        /// Why.
+        #[from]
+        source: CheckpointError,
+    },
+    /// The journal did not answer in time. Send it again under the same message id.
+    #[error("the journal did not answer within {} ms: send it again under the same message id", waited.as_millis())]
+    Unavailable {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The engine was shut down.
+    #[error("the engine is closed")]
+    Closed,
+    /// The journal refused.
+    #[error("the journal refuses the message")]
+    Journal {
+        /// Why.
         source: JournalError,
     },
 }

@@ -1,7 +1,7 @@
 //! One incarnation of a worker: a lease, and all that is held under it. When the lease is lost the
 //! incarnation ends as a whole, and the worker begins another under a new epoch.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::batch::Batcher;
+use super::mailbox::Mailbox;
 use super::telemetry;
 use crate::id::{Epoch, SagaId};
 use crate::journal::{Appended, Journal, JournalError, Lease, NewSaga, StartReceipt, Turn};
@@ -46,8 +47,10 @@ pub(crate) struct Incarnation {
     valid_until: watch::Sender<Instant>,
     pub(crate) appender: Batcher<Turn, Written>,
     pub(crate) starter: Batcher<NewSaga, Begun>,
-    held: Arc<Mutex<HashSet<SagaId>>>,
+    held: Arc<Mutex<Held>>,
 }
+
+type Held = HashMap<SagaId, Arc<Mailbox>>;
 
 impl Incarnation {
     pub(crate) fn new(
@@ -110,11 +113,21 @@ impl Incarnation {
     /// Marks the saga as held in this process's memory; none when it is held already.
     pub(crate) fn hold(&self, saga: SagaId) -> Option<Hold> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.insert(saga).then(|| Hold { saga, held: self.held.clone() })
+        if held.contains_key(&saga) {
+            return None;
+        }
+        let mailbox = Arc::new(Mailbox::default());
+        held.insert(saga, mailbox.clone());
+        Some(Hold { saga, mailbox, held: self.held.clone() })
     }
 
     pub(crate) fn holds(&self, saga: SagaId) -> bool {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).contains(&saga)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&saga)
+    }
+
+    /// The mailbox of a saga that is held here.
+    pub(crate) fn mailbox(&self, saga: SagaId) -> Option<Arc<Mailbox>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).get(&saga).cloned()
     }
 }
 
@@ -122,7 +135,8 @@ impl Incarnation {
 #[derive(Debug)]
 pub(crate) struct Hold {
     saga: SagaId,
-    held: Arc<Mutex<HashSet<SagaId>>>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    held: Arc<Mutex<Held>>,
 }
 
 impl Drop for Hold {

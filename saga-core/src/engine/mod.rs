@@ -11,8 +11,10 @@ mod error;
 mod handle;
 mod housekeeping;
 mod incarnation;
+mod mailbox;
 mod operator;
 mod saga;
+mod send;
 mod start;
 mod telemetry;
 mod watch;
@@ -31,7 +33,7 @@ use tracing::warn;
 pub use alert::Alert;
 pub use budget::RetryBudget;
 pub use builder::EngineBuilder;
-pub use error::{HistoryError, OpenError, OperatorError, OutcomeError, StartError};
+pub use error::{HistoryError, OpenError, OperatorError, OutcomeError, SignalError, StartError};
 pub use handle::{Failure, SagaHandle, SagaOutcome};
 pub use operator::Operator;
 pub use start::prepare_start;
@@ -44,7 +46,7 @@ use self::watch::Watchers;
 use crate::checkpoint::Checkpoint;
 use crate::definition::{Blueprint, Definition};
 use crate::id::SagaId;
-use crate::journal::{DeadLetter, Journal, JournalError, NewSaga, SagaSummary};
+use crate::journal::{DeadLetter, Journal, JournalError, NewSaga, SagaSummary, Sent};
 use crate::limits::Limits;
 use crate::time::Timestamp;
 use budget::Budgets;
@@ -127,6 +129,36 @@ impl Engine {
         input: I,
     ) -> Result<SagaHandle<O>, StartError> {
         start::start(&self.inner, definition, key, input).await
+    }
+
+    /// Tells the saga of this definition and start key that something has happened, which its
+    /// [`wait_for`](crate::SagaBuilder::wait_for) may be waiting for. From any process, also before the
+    /// saga is there: the signal is kept until a step takes it. `message_id` marks it: the same id again
+    /// is [`Sent::Duplicate`], and comes once. A saga that is over answers [`Sent::TooLate`]: what that
+    /// means is the sender's to decide, and never to ignore (a payment that came too late is paid back).
+    ///
+    /// ```
+    /// # async fn example(engine: saga_core::Engine) -> Result<(), saga_core::engine::SignalError> {
+    /// use saga_core::journal::Sent;
+    ///
+    /// match engine.signal("order", "order-4711", "payment_succeeded", &25_000, "evt_1NG8Du2eZvKYlo2C").await? {
+    ///     Sent::Accepted | Sent::Duplicate => {}
+    ///     Sent::TooLate => println!("to be paid back"),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`SignalError`]; after [`SignalError::Unavailable`] send it again under the same id.
+    pub async fn signal<T: Checkpoint>(
+        &self,
+        definition: &str,
+        key: &str,
+        signal: &str,
+        payload: &T,
+        message_id: &str,
+    ) -> Result<Sent, SignalError> {
+        send::signal(&self.inner, (definition, key), signal, payload, message_id).await
     }
 
     /// The saga that was started under this key, if there is one.

@@ -8,10 +8,11 @@ use super::Inner;
 use super::error::OperatorError;
 use super::incarnation::Hold;
 use super::saga::{Rest, Saga};
+use super::send::send;
 use crate::definition::Blueprint;
 use crate::id::{SagaId, StepName};
-use crate::journal::{After, Appended, ClaimOne, History, JournalError, Lease, Turn};
-use crate::machine::{Record, Resolution};
+use crate::journal::{After, Appended, ClaimOne, History, JournalError, Lease, Sent, Turn};
+use crate::machine::{Direction, Mail, Record, Refused, Resolution};
 
 /// How often, and how far apart, a saga that a worker is busy with is asked for.
 const BUSY_TRIES: u32 = 20;
@@ -58,6 +59,34 @@ impl Operator {
                 .map_err(|source| OperatorError::Refused { saga, source })
         })
         .await
+    }
+
+    /// Has a saga turn back as soon as that is safe: steps that are under way come to their end, a pivot
+    /// whose outcome is in doubt is resolved first, and nothing new begins. Await the saga's outcome to
+    /// learn whether the wish came in time; it is journalled either way, with who and why.
+    ///
+    /// # Errors
+    /// [`OperatorError::Refused`] when the saga is past its point of no return already, or turns back.
+    pub async fn cancel(&self, saga: SagaId, actor: &str, reason: &str) -> Result<(), OperatorError> {
+        let refused = |source| OperatorError::Refused { saga, source };
+        if actor.trim().is_empty() || reason.trim().is_empty() {
+            return Err(refused(Refused::NoReason));
+        }
+        let summary = self.inner.journal.summary(saga).await;
+        let summary = summary.map_err(|source| OperatorError::Journal { saga, source })?;
+        let header = summary.ok_or(OperatorError::NotFound { saga })?.header;
+        let (_, known) = self.load(saga).await?;
+        let direction = known.state().direction();
+        if !known.state().can_cancel() {
+            return Err(refused(Refused::TooLate { direction }));
+        }
+        let mail = Mail::Cancel { actor: actor.to_owned(), reason: reason.to_owned() };
+        let id = format!("cancel {}", uuid::Uuid::now_v7());
+        match send(&self.inner, &header.definition, &header.key, id, &mail).await {
+            Ok(Sent::Accepted | Sent::Duplicate) => Ok(()),
+            Ok(Sent::TooLate) => Err(refused(Refused::TooLate { direction: Direction::Completed })),
+            Err(problem) => Err(OperatorError::NotSent { saga, source: problem }),
+        }
     }
 
     /// Lets a saga go on that was set aside as a whole because its history could not be read, after a

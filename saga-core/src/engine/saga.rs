@@ -30,6 +30,8 @@ pub(crate) struct Saga {
     state: SagaState,
     /// Applied, and not yet durable.
     turn: Vec<Record>,
+    /// The messages that the turn takes in.
+    read: Vec<String>,
     /// What waited for a human when the last turn became durable.
     blocked: Vec<(usize, Op)>,
     /// Decoded inputs of intents that have not been launched.
@@ -55,7 +57,7 @@ impl Saga {
 
     fn with_state(id: SagaId, blueprint: Arc<Blueprint>, state: SagaState) -> Self {
         let blocked = blocked(&state);
-        Self { id, blueprint, state, turn: Vec::new(), blocked, prepared: HashMap::new() }
+        Self { id, blueprint, state, turn: Vec::new(), read: Vec::new(), blocked, prepared: HashMap::new() }
     }
 
     pub(crate) fn state(&self) -> &SagaState {
@@ -81,6 +83,17 @@ impl Saga {
     pub(crate) fn report(&mut self, attempt: Attempt, report: Report, moment: Moment<'_>) -> Result<(), IllegalRecord> {
         let record = self.state.report(&self.blueprint.plan, attempt, report, moment);
         self.apply(record)
+    }
+
+    /// Takes in a message.
+    pub(crate) fn receive(&mut self, id: String, body: &str) -> Result<(), IllegalRecord> {
+        let record = match serde_json::from_str(body) {
+            Ok(mail) => self.state.receive(mail),
+            Err(error) => Record::Unread { id: id.clone(), error: error.to_string() },
+        };
+        self.apply(record)?;
+        self.read.push(id);
+        Ok(())
     }
 
     /// Takes in that a worker went away while attempts were under way.
@@ -229,12 +242,14 @@ impl Saga {
             body: encode_turn(&self.turn)?,
             after,
             letters: self.letters(),
+            read: self.read.clone(),
         })
     }
 
     /// Takes note that the turn is durable.
     pub(crate) fn turn_written(&mut self) {
         self.turn.clear();
+        self.read.clear();
         self.state.turn_written();
         self.blocked = blocked(&self.state);
     }
@@ -289,6 +304,9 @@ impl Saga {
                 | Record::FannedOut { .. }
                 | Record::SoftFailed { .. }
                 | Record::Halted { .. }
+                | Record::CancelRefused { .. }
+                | Record::Signalled { .. }
+                | Record::Unread { .. }
                 | Record::Watched { .. }
                 | Record::Compensated { .. }
                 | Record::Completed
@@ -331,6 +349,7 @@ pub(crate) fn set_aside(id: SagaId, seq: u32, nonce: i64, error: String) -> Resu
         body: encode_turn(&[record])?,
         after: After::Park { wake_at: None, standing: Standing::NeedsAttention },
         letters: vec![LetterChange::Open { step: None, op, reason, error, attempts: 0 }],
+        read: Vec::new(),
     })
 }
 

@@ -12,10 +12,11 @@ use tracing::{error, info, warn};
 
 use super::drive::{Driver, quarantine};
 use super::incarnation::{Incarnation, outage_delay};
+use super::mailbox::deliver;
 use super::saga::{Saga, describe, moment};
 use super::{Inner, alert, housekeeping, telemetry};
 use crate::id::SagaId;
-use crate::journal::{Claimed, History, JournalError, Lease, SagaHeader};
+use crate::journal::{Claimed, History, JournalError, Lease, Received, SagaHeader};
 use crate::time::Timestamp;
 
 /// How many sagas one claim takes: enough to take over thousands within a second, few enough to
@@ -181,6 +182,7 @@ async fn claim(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) -> Result<Rou
     if inner.reconcile.swap(false, Ordering::AcqRel) {
         adopt_strays(inner, incarnation, &mut permits).await?;
     }
+    deliver(inner, incarnation).await?;
     let limit = permits.len();
     if limit == 0 {
         return Ok(Round::Full);
@@ -247,6 +249,12 @@ async fn take_in(
         inner.reconcile.store(true, Ordering::Release);
         return;
     };
+    // With its messages, or the saga would be parked again before they come.
+    let mut mail: HashMap<SagaId, Vec<Received>> = HashMap::new();
+    match inner.journal.inbox(incarnation.lease).await {
+        Ok(messages) => messages.into_iter().for_each(|message| mail.entry(message.saga).or_default().push(message)),
+        Err(problem) => warn!(%problem, "messages cannot be read; trying again with the next round"),
+    }
     for saga in claimed {
         let (id, Some(hold)) = (saga.header.id, incarnation.hold(saga.header.id)) else {
             // Its driver has parked it and still waits for the answer. Once it has let go, take it up.
@@ -257,6 +265,7 @@ async fn take_in(
             error!(saga.id = %id, "the journal has the saga and not its history");
             continue;
         };
+        mail.remove(&id).into_iter().flatten().for_each(|message| hold.mailbox.put(message));
         let driver = match revive(inner, history, saga.crashed) {
             Ok(saga) => Driver { inner: inner.clone(), incarnation: incarnation.clone(), saga, hold },
             Err(problem) => {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::{
     After, Appended, Claim, ClaimOne, Claimed, DeadLetter, End, History, Journal, JournalError, Lease, LetterChange,
-    NewSaga, SagaHeader, SagaStatus, SagaSummary, Standing, StartReceipt, Stored, Turn,
+    Message, NewSaga, Received, SagaHeader, SagaStatus, SagaSummary, Sent, Standing, StartReceipt, Stored, Turn,
 };
 use crate::definition::Outline;
 use crate::id::{Epoch, Op, SagaId, StepName};
@@ -35,6 +35,7 @@ struct Tables {
     sagas: BTreeMap<SagaId, SagaRow>,
     keys: HashMap<(String, String), SagaId>,
     letters: Vec<LetterRow>,
+    messages: Vec<MessageRow>,
 }
 
 #[derive(Debug)]
@@ -61,6 +62,13 @@ enum Place {
     Owned(Epoch),
     Parked { due: Option<Timestamp>, standing: Standing },
     Ended { end: End, at: Timestamp },
+}
+
+#[derive(Debug)]
+struct MessageRow {
+    message: Message,
+    sent_at: Timestamp,
+    read: bool,
 }
 
 #[derive(Debug)]
@@ -137,10 +145,47 @@ impl Tables {
             After::End(end) => row.place = Place::Ended { end, at: now },
         }
         let header = row.header.clone();
+        for row in &mut self.messages {
+            let own = row.message.definition == header.definition && row.message.key == header.key;
+            row.read |= own && turn.read.contains(&row.message.id);
+        }
+        self.wake(&header, now);
         for change in &turn.letters {
             self.change_letter(&header, turn.seq, change, now);
         }
         Appended::Written
+    }
+
+    /// A parked saga with an unread message is due at once.
+    fn wake(&mut self, saga: &SagaHeader, now: Timestamp) {
+        let unread =
+            |row: &MessageRow| !row.read && row.message.definition == saga.definition && row.message.key == saga.key;
+        if self.messages.iter().any(unread)
+            && let Some(SagaRow { place: Place::Parked { due, .. }, .. }) = self.sagas.get_mut(&saga.id)
+        {
+            *due = Some(now);
+        }
+    }
+
+    fn send(&mut self, message: &Message, now: Timestamp) -> Sent {
+        let same = |row: &MessageRow| {
+            (&row.message.definition, &row.message.key, &row.message.id)
+                == (&message.definition, &message.key, &message.id)
+        };
+        if self.messages.iter().any(same) {
+            return Sent::Duplicate;
+        }
+        let saga = self.keys.get(&(message.definition.clone(), message.key.clone()));
+        let row = saga.and_then(|saga| self.sagas.get(saga));
+        if row.is_some_and(|row| matches!(row.place, Place::Ended { .. })) {
+            return Sent::TooLate;
+        }
+        let header = row.map(|row| row.header.clone());
+        self.messages.push(MessageRow { message: message.clone(), sent_at: now, read: false });
+        if let Some(header) = header {
+            self.wake(&header, now);
+        }
+        Sent::Accepted
     }
 
     fn change_letter(&mut self, saga: &SagaHeader, seq: u32, change: &LetterChange, now: Timestamp) {
@@ -359,6 +404,25 @@ impl Journal for MemoryJournal {
         Ok(owned.map(|row| row.header.clone()).collect())
     }
 
+    async fn send(&self, messages: &[Message]) -> Result<Vec<Sent>, JournalError> {
+        let now = self.now();
+        let mut tables = self.tables();
+        let sent = messages.iter().map(|message| tables.send(message, now)).collect();
+        self.work.notify_waiters();
+        Ok(sent)
+    }
+
+    async fn inbox(&self, lease: Lease) -> Result<Vec<Received>, JournalError> {
+        let tables = self.tables();
+        let received = |row: &MessageRow| {
+            let Message { definition, key, id, body } = row.message.clone();
+            let saga = *tables.keys.get(&(definition, key)).filter(|_| !row.read)?;
+            let place = tables.sagas.get(&saga)?.place;
+            matches!(place, Place::Owned(epoch) if epoch == lease.epoch).then_some(Received { saga, id, body })
+        };
+        Ok(tables.messages.iter().filter_map(received).collect())
+    }
+
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<History>, JournalError> {
         let tables = self.tables();
         let rows = sagas.iter().filter_map(|id| tables.sagas.get(id));
@@ -418,10 +482,17 @@ impl Journal for MemoryJournal {
         old.truncate(limit);
         for (_, id) in &old {
             if let Some(row) = tables.sagas.remove(id) {
-                tables.keys.remove(&(row.header.definition, row.header.key));
+                let SagaHeader { definition, key, .. } = row.header;
+                tables.messages.retain(|row| row.message.definition != definition || row.message.key != key);
+                tables.keys.remove(&(definition, key));
             }
             tables.letters.retain(|row| row.letter.saga != *id);
         }
+        let Tables { messages, keys, .. } = &mut *tables;
+        messages.retain(|row| {
+            let orphan = !keys.contains_key(&(row.message.definition.clone(), row.message.key.clone()));
+            !(orphan && row.sent_at.after(retention) < now)
+        });
         Ok(old.len() as u64)
     }
 

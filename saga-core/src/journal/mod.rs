@@ -12,8 +12,8 @@ use async_trait::async_trait;
 pub use error::JournalError;
 pub use memory::MemoryJournal;
 pub use model::{
-    After, Appended, Claim, ClaimOne, Claimed, DeadLetter, End, History, LetterChange, NewSaga, SagaHeader, SagaStatus,
-    SagaSummary, Standing, StartReceipt, Stored, Turn,
+    After, Appended, Claim, ClaimOne, Claimed, DeadLetter, End, History, LetterChange, Message, NewSaga, Received,
+    SagaHeader, SagaStatus, SagaSummary, Sent, Standing, StartReceipt, Stored, Turn,
 };
 
 use crate::definition::Outline;
@@ -27,7 +27,7 @@ pub struct Lease {
     pub epoch: Epoch,
 }
 
-/// The storage contract. The [module documentation](self) numbers its promises, J1 to J12; the
+/// The storage contract. The [module documentation](self) numbers its promises, J1 to J13; the
 /// contract suite of `saga-testkit` checks them on every journal.
 #[async_trait]
 pub trait Journal: Debug + Send + Sync + 'static {
@@ -79,6 +79,14 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// The sagas that the lease owns: what a worker compares with its memory after a claim or a start
     /// whose answer was lost (J8).
     async fn owned(&self, lease: Lease) -> Result<Vec<SagaHeader>, JournalError>;
+
+    /// Keeps messages for sagas until a turn takes them in, and makes a saga that is parked due at once
+    /// (J13). The answers come in the order of `messages`.
+    async fn send(&self, messages: &[Message]) -> Result<Vec<Sent>, JournalError>;
+
+    /// The messages to sagas of the lease that no turn has taken in, in the order in which they came
+    /// (J13).
+    async fn inbox(&self, lease: Lease) -> Result<Vec<Received>, JournalError>;
 
     /// The histories of these sagas, each whole and in order; those that do not exist are left out (J9).
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<History>, JournalError>;

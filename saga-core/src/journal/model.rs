@@ -65,6 +65,8 @@ pub struct Turn {
     pub after: After,
     /// Dead letters opened and closed.
     pub letters: Vec<LetterChange>,
+    /// The messages that the turn takes in, by their ids.
+    pub read: Vec<String>,
 }
 
 /// What becomes of a saga with a turn.
@@ -101,6 +103,42 @@ pub enum End {
     Completed,
     /// Every compensation owed is done.
     RolledBack,
+}
+
+/// A message to a saga, addressed by the name of its definition and its start key, so that it may be
+/// sent before the saga is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The name of the definition.
+    pub definition: String,
+    /// The start key.
+    pub key: String,
+    /// Marks the message: what is sent again under the same mark is the same message.
+    pub id: String,
+    /// What it says: opaque to the journal.
+    pub body: String,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sent {
+    /// It is kept until the saga takes it in.
+    Accepted,
+    /// It had been sent before.
+    Duplicate,
+    /// The saga is over; nothing was kept.
+    TooLate,
+}
+
+/// A message that a saga has not taken in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The saga.
+    pub saga: SagaId,
+    /// The message's mark.
+    pub id: String,
+    /// What it says.
+    pub body: String,
 }
 
 /// A dead letter opens or closes.

@@ -1,6 +1,7 @@
 #![doc = include_str!("machine.md")]
 
 mod fan_out;
+mod mail;
 mod next;
 mod phase;
 mod record;
@@ -10,6 +11,7 @@ mod state;
 mod step_state;
 mod watch;
 
+pub use mail::Mail;
 pub use next::{Attempt, Next};
 pub use phase::{Event, Phase, TRANSITIONS, next_phase, to_matrix, to_mermaid};
 pub use record::{AttentionReason, Halt, ProbeAnswer, Record, Resolution, decode_turn, encode_turn};

@@ -81,6 +81,9 @@ impl SagaState {
         if let Some(next) = steps().find_map(|(index, step)| self.after_failure(plan, index, step, now)) {
             return Some(next);
         }
+        if let Some(taken) = self.take_signal(plan) {
+            return Some(Next::Append(taken));
+        }
         if let Some(gathered) = self.gather(plan) {
             return Some(Next::Append(gathered));
         }
@@ -196,14 +199,14 @@ impl SagaState {
         let can_turn_back = self.direction() == Direction::Forward;
         Some(match self.planned(plan, index).kind {
             Kind::BestEffort => Next::Append(Record::SoftFailed { step: name }),
-            Kind::Query | Kind::When | Kind::Sleep | Kind::Compensatable if can_turn_back => {
+            Kind::Query | Kind::When | Kind::Sleep | Kind::Signal | Kind::Compensatable if can_turn_back => {
                 Next::Append(Record::TurnedBack { step: Some(name) })
             }
             Kind::Pivot if !unknown => Next::Append(Record::TurnedBack { step: Some(name) }),
             Kind::Pivot if !step.probed() => Next::Begin { step: index, op: Op::Probe },
             Kind::Pivot => call_human(step, Op::Run, AttentionReason::UnknownOutcome),
             Kind::Retryable if unknown && step.probed() => call_human(step, Op::Run, AttentionReason::UnknownOutcome),
-            Kind::Query | Kind::When | Kind::Sleep | Kind::Compensatable | Kind::Retryable => {
+            Kind::Query | Kind::When | Kind::Sleep | Kind::Signal | Kind::Compensatable | Kind::Retryable => {
                 call_human(step, Op::Run, AttentionReason::Failed)
             }
         })

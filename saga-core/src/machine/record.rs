@@ -78,12 +78,13 @@ pub enum Record {
         /// What it answered.
         answer: ProbeAnswer,
     },
-    /// The step waits for this time.
+    /// The step waits for this time, or for a signal until this time.
     Sleeping {
         /// The step.
         step: StepName,
-        /// The time.
-        until: Timestamp,
+        /// The time; none when it waits for a signal for as long as it takes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
     },
     /// The step is taken once for each item of a list.
     FannedOut {
@@ -101,6 +102,27 @@ pub enum Record {
     Halted {
         /// Why.
         cause: Halt,
+    },
+    /// The saga was to turn back, and cannot: it is past its point of no return, or turns back already.
+    CancelRefused {
+        /// Who wanted it.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
+    /// Something was signalled. It is kept until a step takes it.
+    Signalled {
+        /// What.
+        name: String,
+        /// What is to be known of it.
+        payload: Payload,
+    },
+    /// A message came that this version cannot read.
+    Unread {
+        /// Its id.
+        id: String,
+        /// Why not.
+        error: String,
     },
     /// The saga turned back.
     TurnedBack {
@@ -163,13 +185,21 @@ pub enum Record {
 pub enum Halt {
     /// Its deadline passed.
     Deadline,
+    /// Somebody wanted it.
+    Cancelled {
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 impl std::fmt::Display for Halt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Deadline => "the saga's deadline passed",
-        })
+        match self {
+            Self::Deadline => f.write_str("the saga's deadline passed"),
+            Self::Cancelled { actor, reason } => write!(f, "cancelled by {actor}: {reason}"),
+        }
     }
 }
 

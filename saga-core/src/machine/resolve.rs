@@ -47,6 +47,12 @@ pub enum Refused {
         /// The step.
         step: StepName,
     },
+    /// The saga cannot turn back any more.
+    #[error("the saga cannot be cancelled: it is {direction:?}")]
+    TooLate {
+        /// Where it is heading.
+        direction: Direction,
+    },
     /// The saga as a whole does not wait for a human.
     #[error("the saga was not set aside: name the step that waits")]
     NotSetAside,

@@ -88,6 +88,8 @@ pub struct SagaState {
     /// The step that turned the saga back.
     cause: Option<usize>,
     turns: u32,
+    /// What was signalled and no step has taken, oldest first.
+    pub(super) signals: Vec<(String, Payload)>,
     /// The saga as a whole waits for a human.
     unreadable: bool,
 }
@@ -109,6 +111,7 @@ impl SagaState {
                 .collect(),
             cause: None,
             turns: 0,
+            signals: Vec::new(),
             unreadable: false,
         }
     }
@@ -215,12 +218,17 @@ impl SagaState {
             Record::Probed { step, answer } => self.probed(plan, step, answer),
             Record::Sleeping { step, until } => {
                 let index = self.shift(step, Event::Sleep)?;
-                self.steps[index].due = Some(*until);
+                self.steps[index].due = *until;
                 Ok(())
             }
             Record::FannedOut { step, items } => self.fan_out(plan, step, *items),
             Record::SoftFailed { step } => self.shift(step, Event::SoftFail).map(drop),
             Record::Halted { cause } => self.halt(cause),
+            Record::CancelRefused { .. } | Record::Unread { .. } => Ok(()),
+            Record::Signalled { name, payload } => {
+                self.signals.push((name.clone(), payload.clone()));
+                Ok(())
+            }
             Record::TurnedBack { step } => self.turn_back(step.as_ref()),
             Record::Compensated { step, watch_at } => self.compensated(step, *watch_at),
             Record::Watched { step, answer, watch_at } => self.watched(step, answer, *watch_at),
@@ -313,6 +321,12 @@ impl SagaState {
         self.shift(step, Event::Succeed)?;
         self.steps[index].due = None;
         self.steps[index].output = Some(output.clone());
+        // What came in time is taken; a wait that ran out leaves nothing.
+        if let Some(name) = self.planned(plan, index).signal.as_deref()
+            && let Some(taken) = self.signals.iter().position(|(signal, payload)| signal == name && payload == output)
+        {
+            self.signals.remove(taken);
+        }
         self.steps[index].maybe_applied = false;
         self.pass_pivot(plan, index);
         Ok(())

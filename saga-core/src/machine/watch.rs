@@ -48,7 +48,11 @@ impl SagaState {
         | Record::NeedsAttention { step: Some(step), op: Op::Compensate, .. }
         | Record::Watched { step, .. }) = record
         else {
-            return matches!(record, Record::NeedsAttention { step: None, .. } | Record::Resolved { step: None, .. });
+            // Messages are taken in whenever they come; and a saga may be set aside as a whole.
+            let mail =
+                matches!(record, Record::CancelRefused { .. } | Record::Signalled { .. } | Record::Unread { .. });
+            return mail
+                || matches!(record, Record::NeedsAttention { step: None, .. } | Record::Resolved { step: None, .. });
         };
         let phase = self.find(step).map(|index| self.steps()[index].phase());
         self.direction() == Direction::RolledBack && matches!(phase, Some(Phase::Undone | Phase::Watching))

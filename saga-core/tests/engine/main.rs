@@ -12,6 +12,7 @@ mod journal_faults;
 mod keys;
 mod late;
 mod observed;
+mod signals;
 mod stopping;
 mod support;
 mod takeover;

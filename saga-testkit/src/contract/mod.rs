@@ -9,6 +9,7 @@ pub mod claim;
 pub mod fence;
 pub mod lease;
 pub mod letters;
+pub mod messages;
 pub mod reading;
 pub mod start;
 mod support;
@@ -74,6 +75,11 @@ macro_rules! journal_contract {
             letters::j10_an_alert_is_handed_out_until_it_is_acknowledged
             letters::j11_the_first_outline_stays
             letters::j12_only_what_has_ended_long_ago_is_deleted
+            messages::j13_a_message_is_handed_out_until_a_turn_has_read_it
+            messages::j13_an_early_message_waits_for_its_saga
+            messages::j13_a_parked_saga_with_a_message_is_due_at_once
+            messages::j13_no_message_is_lost_between_parking_and_sending
+            messages::j13_a_message_to_a_saga_that_is_over_is_too_late
             sweep::every_call_lost_before_after_and_cancelled
         );
     };

@@ -33,6 +33,7 @@ pub(crate) fn turn(saga: &NewSaga, seq: u32, after: After) -> Turn {
         body: format!("[\"turn {seq}\"]"),
         after,
         letters: Vec::new(),
+        read: Vec::new(),
     }
 }
 

@@ -8,12 +8,16 @@ use std::time::Duration;
 use saga_core::definition::Outline;
 use saga_core::journal::{After, ClaimOne, End, Journal, JournalError, Lease, Standing, Turn};
 
+use saga_core::journal::Message;
+
 use super::Fixture;
 use super::support::{LONG, SHORT, closes, new_saga, opens, parked, turn};
 use crate::faults::{Fault, FaultJournal, Planned};
 
 /// The calls that the story makes, and how often.
-const POINTS: [(&str, usize); 17] = [
+const POINTS: [(&str, usize); 19] = [
+    ("send", 1),
+    ("inbox", 1),
     ("register", 1),
     ("owned", 2),
     ("find", 1),
@@ -108,9 +112,14 @@ async fn live(fixture: &impl Fixture, journal: &impl Journal) -> Story {
     let alerts = sent(async || journal.unalerted(10).await).await;
     assert_eq!(alerts.len(), 1);
     sent(async || journal.mark_alerted(&alerts).await).await;
+    let told =
+        Message { definition: "order".to_owned(), key: "c".to_owned(), id: "m".to_owned(), body: "1".to_owned() };
+    sent(async || journal.send(std::slice::from_ref(&told)).await).await;
     let decided = sent(async || journal.claim_one(first, sagas[2].id).await).await;
     assert!(matches!(decided, ClaimOne::Claimed(_)));
-    let decision = Turn { letters: vec![closes("void")], ..turn(&sagas[2], 2, After::Keep) };
+    assert_eq!(sent(async || journal.inbox(first).await).await.len(), 1);
+    let (letters, read) = (vec![closes("void")], vec!["m".to_owned()]);
+    let decision = Turn { letters, read, ..turn(&sagas[2], 2, After::Keep) };
     sent(async || journal.append(first, std::slice::from_ref(&decision)).await).await;
     // The first worker is cut off, and a second one takes over.
     sent(async || journal.renew_lease(first, SHORT / 3).await).await;

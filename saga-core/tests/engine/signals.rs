@@ -1,0 +1,206 @@
+//! Promise 10: signals are neither lost nor doubled; and wishes to cancel are signals as well.
+
+use std::time::Duration;
+
+use saga_core::engine::{OperatorError, SignalError};
+use saga_core::journal::{MemoryJournal, SagaStatus, Sent};
+use saga_core::{Definition, Engine, Outcome, Probe, Source as _, Step, StepContext, StepError, async_trait, step_fn};
+
+use super::support::{World, completed, engine, rolled_back, unhurried, until};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Holds, waits for the payment for an hour, and says what came.
+fn order(world: &World) -> Definition<String, String> {
+    Definition::build("order", 1, |saga, order| {
+        let (held, undone) = (world.clone(), world.clone());
+        let hold = step_fn(move |cx: StepContext, order: String| {
+            held.apply(&cx);
+            async move { Ok(order) }
+        })
+        .compensate(move |cx: StepContext, _: String, _: Outcome<String>| {
+            undone.undo(&cx, "hold");
+            async { Ok(()) }
+        });
+        let held = saga.compensatable("hold", hold, order);
+        let paid = saga.wait_for::<i64, _>("payment", "paid", held.map(|_: String| Some(HOUR)));
+        let say = step_fn(async |_, paid: Option<i64>| match paid {
+            Some(cents) => Ok(format!("{cents} paid")),
+            None => Err(StepError::rejected("not paid in time")),
+        });
+        let said = saga.query("say", say, paid);
+        saga.returns(said)
+    })
+    .unwrap()
+}
+
+async fn waiting(engine: &Engine, saga: saga_core::SagaId) {
+    until("waiting", async || engine.status(saga).await.unwrap().unwrap().status == SagaStatus::Waiting).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_wakes_the_saga_that_waits_for_it() {
+    let definition = order(&World::default());
+    let engine = unhurried(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let saga = engine.start(&definition, "k", "o".to_owned()).await.unwrap();
+    waiting(&engine, saga.id()).await;
+    assert_eq!(engine.in_flight(), 0, "it waits in the journal, not in memory");
+    let began = tokio::time::Instant::now();
+    assert_eq!(engine.signal("order", "k", "paid", &42_i64, "evt-1").await.unwrap(), Sent::Accepted);
+    assert_eq!(completed(&saga).await, "42 paid");
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(engine.signal("order", "k", "paid", &42_i64, "evt-1").await.unwrap(), Sent::Duplicate);
+    assert_eq!(engine.signal("order", "k", "paid", &43_i64, "evt-2").await.unwrap(), Sent::TooLate);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_in_another_process_signals_within_the_poll_interval() {
+    let (definition, journal) = (order(&World::default()), MemoryJournal::new());
+    let worker = engine(&journal).register(&definition).open().await.unwrap();
+    let client = engine(&journal).register(&definition).client_only().open().await.unwrap();
+    let saga = client.start(&definition, "k", "o".to_owned()).await.unwrap();
+    waiting(&worker, saga.id()).await;
+    client.signal("order", "k", "paid", &1_i64, "evt").await.unwrap();
+    assert_eq!(completed(&saga).await, "1 paid");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_signal_waits_and_the_first_of_several_is_taken() {
+    let definition = order(&World::default());
+    let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    for (id, cents) in [("evt-1", 7_i64), ("evt-1", 8), ("evt-2", 9)] {
+        engine.signal("order", "k", "paid", &cents, id).await.unwrap();
+    }
+    engine.signal("order", "k", "something else", &0_i64, "evt-3").await.unwrap();
+    let saga = engine.start(&definition, "k", "o".to_owned()).await.unwrap();
+    assert_eq!(completed(&saga).await, "7 paid");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_runs_out_is_a_branch() {
+    let world = World::default();
+    let definition = order(&world);
+    let engine = unhurried(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let began = tokio::time::Instant::now();
+    let saga = engine.start(&definition, "k", "o".to_owned()).await.unwrap();
+    assert_eq!(rolled_back(&saga).await, "say failed: not paid in time");
+    assert!(began.elapsed() >= HOUR);
+    assert_eq!(world.standing(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_survives_the_worker_that_took_it_in() {
+    let (definition, journal) = (order(&World::default()), MemoryJournal::new());
+    let first = engine(&journal).register(&definition).open().await.unwrap();
+    let saga = first.start(&definition, "k", "o".to_owned()).await.unwrap().id();
+    waiting(&first, saga).await;
+    drop(first);
+    let second = engine(&journal).register(&definition).open().await.unwrap();
+    second.signal("order", "k", "paid", &5_i64, "evt").await.unwrap();
+    assert_eq!(completed(&second.handle(&definition, saga)).await, "5 paid");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_signals_are_refused_before_anything_is_sent() {
+    let definition = order(&World::default());
+    let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let bad = engine.signal("order", "", "paid", &1_i64, "evt").await;
+    assert!(matches!(bad, Err(SignalError::BadName { .. })), "{bad:?}");
+    let large = engine.signal("order", "k", "paid", &"x".repeat(2 << 20), "evt").await;
+    assert!(matches!(large, Err(SignalError::PayloadTooLarge { .. })), "{large:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_that_waits_is_cancelled_and_undone() {
+    let world = World::default();
+    let definition = order(&world);
+    let engine = unhurried(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let saga = engine.start(&definition, "k", "o".to_owned()).await.unwrap();
+    waiting(&engine, saga.id()).await;
+    let operator = engine.operator();
+    assert!(operator.cancel(saga.id(), "ann", " ").await.is_err(), "a reason is needed");
+    operator.cancel(saga.id(), "ann", "the customer changed her mind").await.unwrap();
+    assert_eq!(rolled_back(&saga).await, "cancelled by ann: the customer changed her mind");
+    assert_eq!(world.standing(), [""; 0]);
+}
+
+/// A pivot that hangs, or takes its time, and can be asked about.
+#[derive(Clone)]
+struct Take {
+    world: World,
+    applies: bool,
+}
+
+#[async_trait]
+impl Step for Take {
+    type Input = i64;
+    type Output = i64;
+
+    async fn run(&self, cx: &StepContext, n: i64) -> Result<i64, StepError> {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        if self.applies {
+            self.world.apply(cx);
+        }
+        if n == 0 { Err(StepError::retry("no answer")) } else { Ok(n) }
+    }
+
+    async fn probe(&self, cx: &StepContext, _: i64) -> Result<Probe<i64>, StepError> {
+        let _ = cx;
+        Ok(if self.applies { Probe::Applied(1) } else { Probe::NotApplied })
+    }
+}
+
+fn taking(take: &Take) -> Definition<i64, i64> {
+    Definition::build("taking", 1, |saga, n| {
+        let world = take.world.clone();
+        let hold = step_fn(async |_, n: i64| Ok(n)).compensate(move |cx: StepContext, _: i64, _: Outcome<i64>| {
+            world.undo(&cx, "hold");
+            async { Ok(()) }
+        });
+        let held = saga.compensatable("hold", hold, n);
+        let taken = saga.pivot("take", take.clone(), held);
+        let told = step_fn(async |_, n: i64| {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            Ok(n)
+        });
+        let told = saga.retryable("tell", told, taken);
+        saga.returns(told)
+    })
+    .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_to_cancel_waits_for_the_pivots_outcome_and_never_mixes_the_directions() {
+    // Applied and answered; applied and no answer; not applied and no answer.
+    for (applies, n, cancelled) in [(true, 3, false), (true, 0, false), (false, 0, true)] {
+        let take = Take { world: World::default(), applies };
+        let definition = taking(&take);
+        let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+        let saga = engine.start(&definition, "k", n).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        engine.operator().cancel(saga.id(), "ann", "too expensive").await.unwrap();
+        match saga.outcome().await.unwrap() {
+            saga_core::SagaOutcome::Completed(_) => assert!(!cancelled && take.world.count("undo") == 0),
+            saga_core::SagaOutcome::RolledBack(failure) => {
+                assert!(cancelled && take.world.count("undo") == 1);
+                assert_eq!(failure.to_string(), "cancelled by ann: too expensive");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_point_of_no_return_a_cancellation_is_refused_with_the_reason() {
+    let take = Take { world: World::default(), applies: true };
+    let definition = taking(&take);
+    let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let saga = engine.start(&definition, "k", 3).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let refused = engine.operator().cancel(saga.id(), "ann", "too late").await.unwrap_err();
+    assert!(matches!(refused, OperatorError::Refused { .. }));
+    assert!(refused.to_string().contains("Committed"), "{refused}");
+    assert_eq!(completed(&saga).await, 3);
+    let refused = engine.operator().cancel(saga.id(), "ann", "much too late").await.unwrap_err();
+    assert!(refused.to_string().contains("Completed"), "{refused}");
+}
