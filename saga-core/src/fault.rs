@@ -31,10 +31,16 @@ pub enum Class {
 /// |---|---|---|---|
 /// | [`StepError::retry`] | yes | perhaps | time-out, connection lost after sending, 5xx |
 /// | [`StepError::unsent`] | yes | no | connection refused, DNS, breaker open |
-/// | [`StepError::rejected`] | no, turn back | no | card declined, out of stock |
-/// | [`StepError::fatal`] | no, turn back | perhaps | an answer that makes no sense |
+/// | [`StepError::rejected`] | no | no | card declined, out of stock |
+/// | [`StepError::fatal`] | no | perhaps | an answer that makes no sense |
 ///
-/// Any other error that meets `?` becomes [`StepError::retry`]: what is not proven is unknown, and
+/// What then happens depends on the step. Up to the pivot the saga turns back. A pivot whose effect is
+/// unknown is probed first, and waits for a human when that does not settle it. A retryable step after the
+/// pivot, and a compensation, wait for a human at once. A best-effort step is recorded as failed, and the
+/// saga goes on.
+///
+/// Any other `std::error::Error` that meets `?` becomes [`StepError::retry`] (a boxed one does not: write
+/// `.map_err(StepError::retry)`): what is not proven is unknown, and
 /// asking again under the same idempotency key is safe.
 ///
 /// ```
@@ -71,7 +77,7 @@ impl StepError {
         Self::new(Class::Transient, Effect::NotApplied, message)
     }
 
-    /// Turn back; the participant refused, and this attempt certainly had no effect.
+    /// Do not try again; the participant refused, and this attempt certainly had no effect.
     ///
     /// It speaks for its own attempt: when an earlier one ended unknown, the step is still probed
     /// or compensated.
@@ -80,7 +86,7 @@ impl StepError {
         Self::new(Class::Terminal, Effect::NotApplied, message)
     }
 
-    /// Turn back; the effect may have happened.
+    /// Do not try again; the effect may have happened.
     #[must_use]
     pub fn fatal(message: impl fmt::Display) -> Self {
         Self::new(Class::Terminal, Effect::Unknown, message)

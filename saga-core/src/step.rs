@@ -242,6 +242,30 @@ pub struct FnCompensatable<I, O, F, C> {
 
 /// Makes a step of a closure that takes the context and the input.
 ///
+/// An `async` closure may not capture anything: its future would borrow from it. To use a client, write
+/// a plain closure that clones it for each attempt, or implement [`Step`] for a struct that holds it.
+///
+/// A closure has no probe. A pivot made of one waits for a human whenever its outcome stays unknown: for
+/// real pivots, and for steps with `key_horizon`, `replays_errors` or `watch_for_late_effects`, implement
+/// [`Step`].
+///
+/// ```
+/// use saga_core::{step_fn, Definition, StepContext};
+/// # #[derive(Clone)] struct Client;
+/// # impl Client { async fn call(&self, n: i64) -> Result<i64, std::io::Error> { Ok(n) } }
+///
+/// let client = Client;
+/// let definition = Definition::build("call", 1, |saga, n| {
+///     let call = step_fn(move |_cx: StepContext, n: i64| {
+///         let client = client.clone();
+///         async move { Ok(client.call(n).await?) }
+///     });
+///     let called = saga.query("call", call, n);
+///     saga.returns(called)
+/// })?;
+/// # Ok::<(), saga_core::BuildError>(())
+/// ```
+///
 /// ```
 /// use saga_core::{step_fn, Definition};
 ///

@@ -377,3 +377,27 @@ async fn serialization_failures_and_deadlocks_are_ridden_out() {
         assert_eq!(tries, 8, "{code}: each write was tried until it went in");
     }
 }
+
+/// The poll interval is long: what wakes the saga that waits is the notification.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_from_another_process_wakes_the_saga_that_waits() {
+    let database = database().await;
+    let definition = Definition::build("waits", 1, |saga, most| {
+        let came = saga.wait_for::<i64, _>("wait", "news", most);
+        saga.returns(came)
+    })
+    .unwrap();
+    let journal = PostgresJournal::connect(database.url()).await.unwrap();
+    let worker = Engine::builder(journal).register(&definition).poll_interval(Duration::from_secs(60));
+    let worker = worker.lease_ttl(Duration::from_secs(300)).open().await.unwrap();
+    let journal = PostgresJournal::connect(database.url()).await.unwrap();
+    let client = Engine::builder(journal).register(&definition).client_only().open().await.unwrap();
+    let saga = worker.start(&definition, "k", None).await.unwrap();
+    while worker.status(saga.id()).await.unwrap().unwrap().status != saga_core::journal::SagaStatus::Waiting {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let sent = std::time::Instant::now();
+    client.signal("waits", "k", "news", &7_i64, "m").await.unwrap();
+    assert_eq!(saga.outcome().await.unwrap(), SagaOutcome::Completed(Some(7)));
+    assert!(sent.elapsed() < Duration::from_secs(30), "long before the next poll");
+}

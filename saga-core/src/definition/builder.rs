@@ -87,7 +87,8 @@ impl<'id> SagaBuilder<'id> {
         self.declare(name, Kind::BestEffort, input, |input| Arc::new(Bound::new(step, input)))
     }
 
-    /// A best-effort step that is undone when the saga turns back later.
+    /// A best-effort step that is undone when the saga turns back later. Its compensation has the default
+    /// policy: [`RetryPolicy::patient`], 30 s for each attempt.
     pub fn best_effort_compensatable<S, I>(
         &self,
         name: &str,

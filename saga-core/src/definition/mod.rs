@@ -36,6 +36,17 @@ use crate::machine::SagaState;
 ///
 /// `I` is the saga's input, `O` its output.
 ///
+/// Every step says what it is to the saga:
+///
+/// * `query`: no effect, never undone;
+/// * `compensatable`: undone when the saga turns back, last first;
+/// * `pivot`: the point of no return, at most one;
+/// * `retryable`: after the pivot, repeated until done;
+/// * `best_effort`: its failure is recorded, and the saga goes on.
+///
+/// Along every path: compensatable steps, then perhaps the pivot, then retryable ones; queries and
+/// best-effort steps anywhere.
+///
 /// ```
 /// use saga_core::{step_fn, Definition, Outcome, StepError};
 ///

@@ -62,7 +62,8 @@ impl EngineBuilder {
     }
 
     /// Makes the engine able to start and run this definition. Several versions of one definition
-    /// may be registered side by side: sagas finish on the version that they started with.
+    /// may be registered side by side: sagas finish on the version that they started with. Keep an old
+    /// version registered until none of its sagas is unfinished: a worker claims only what it has.
     #[must_use]
     pub fn register<I, O>(mut self, definition: &Definition<I, O>) -> Self {
         self.blueprints.push(definition.blueprint().clone());
@@ -133,14 +134,16 @@ impl EngineBuilder {
         self
     }
 
-    /// Where dead letters are reported. Default: an error in the log.
+    /// Where dead letters are reported, again and again until it returns `Ok`. Default: an error event of
+    /// `tracing`, once. Without a subscriber nobody sees that: in production set this.
     #[must_use]
     pub fn on_alert(mut self, alert: impl Alert) -> Self {
         self.options.alert = Arc::new(alert);
         self
     }
 
-    /// The limits, see [`Limits`].
+    /// The limits, see [`Limits`]. Change single fields: `let mut limits = Limits::default();
+    /// limits.key_max_bytes = 100;`.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;

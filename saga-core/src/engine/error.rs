@@ -1,4 +1,5 @@
-//! What the engine refuses, and what its callers can do about it.
+//! What the engine refuses, and what its callers can do about it. Causes are in `source()`: print the
+//! whole chain.
 
 use std::time::Duration;
 
@@ -53,7 +54,9 @@ pub enum StartError {
         version: u32,
     },
     /// A saga with this key exists and had another input. Use another key, or the same input.
-    #[error("the saga {definition} with the key {key:?} exists as {existing} with another input")]
+    #[error(
+        "the saga {definition} with the key {key:?} exists as {existing} with another input: use another key, or the same input"
+    )]
     KeyConflict {
         /// The definition's name.
         definition: String,

@@ -30,6 +30,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+pub use crate::machine::Resolution;
 pub use alert::Alert;
 pub use budget::RetryBudget;
 pub use builder::EngineBuilder;
@@ -117,6 +118,9 @@ impl Engine {
     /// runs. Starting again with the same key and input returns the same saga.
     ///
     /// A worker runs the saga at once, unless all its slots are taken; a client leaves it to workers.
+    /// The saga that is found under an old key may run on another version of the definition; its handle then
+    /// answers [`OutcomeError::OtherVersion`]. Ask with that version: [`Engine::find`] takes the definition.
+    ///
     /// The future may be dropped: the saga is then started or not, and starting it again under the
     /// same key tells.
     ///

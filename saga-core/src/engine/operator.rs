@@ -34,6 +34,21 @@ impl Operator {
     /// Decides about the step `step` of a saga that waits for a human there. `actor` and `reason`
     /// are journalled with the decision. The saga then goes on by itself, on any worker.
     ///
+    /// ```
+    /// # async fn example(engine: saga_core::Engine) -> Result<(), Box<dyn std::error::Error>> {
+    /// use saga_core::Payload;
+    /// use saga_core::engine::Resolution;
+    ///
+    /// for letter in engine.dead_letters(10).await? {
+    ///     println!("{} {}: {}", letter.key, letter.reason, letter.error);
+    ///     if letter.step.as_ref().is_some_and(|step| step.as_str() == "capture") {
+    ///         let receipt = Resolution::Supply(Payload::from_json("\"txn-1\"".to_owned())?);
+    ///         engine.operator().resolve(letter.saga, "capture", receipt, "ann", "seen at the gateway").await?;
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// See [`OperatorError`]; after [`OperatorError::Journal`] look before deciding again.
     pub async fn resolve(

@@ -263,13 +263,15 @@ impl std::fmt::Display for AttentionReason {
 pub enum Resolution {
     /// Try again, with a fresh budget of attempts under the same key.
     Retry,
-    /// Ask the participant once more whether it happened.
+    /// Ask the participant once more whether it happened: for a pivot with an unknown outcome. A step
+    /// without a probe comes straight back.
     Probe,
-    /// Go on without it: a step whose output nobody reads, or a compensation done by hand.
+    /// Go on without it: a step whose output nobody reads and nobody undoes (never the pivot), or a
+    /// compensation done by hand.
     Skip,
     /// It is done, and this is its output.
     Supply(Payload),
-    /// It certainly did not happen.
+    /// It certainly did not happen: the saga turns back. Not past the point of no return.
     NotApplied,
 }
 

@@ -157,8 +157,8 @@ proptest! {
     /// The grammar once more, in other words: along a sequence, compensatable steps, then at most one
     /// pivot, then retryable steps; queries and best effort anywhere.
     #[test]
-    fn a_sequence_is_accepted_if_and_only_if_it_matches_the_grammar(kinds in prop::collection::vec(0_usize..7, 1..8)) {
-        const KINDS: [Kind; 7] = [
+    fn a_sequence_is_accepted_if_and_only_if_it_matches_the_grammar(kinds in prop::collection::vec(0_usize..8, 1..8)) {
+        const KINDS: [Kind; 8] = [
             Kind::Query,
             Kind::Compensatable,
             Kind::Pivot,
@@ -166,6 +166,7 @@ proptest! {
             Kind::BestEffort,
             Kind::When,
             Kind::Sleep,
+            Kind::Signal,
         ];
         let kinds: Vec<Kind> = kinds.into_iter().map(|nth| KINDS[nth]).collect();
         let letters: String = kinds
@@ -174,7 +175,7 @@ proptest! {
                 Kind::Compensatable => Some('c'),
                 Kind::Pivot => Some('p'),
                 Kind::Retryable => Some('r'),
-                Kind::Query | Kind::BestEffort | Kind::When | Kind::Sleep => None,
+                Kind::Query | Kind::BestEffort | Kind::When | Kind::Sleep | Kind::Signal => None,
             })
             .collect();
         let rest = letters.trim_start_matches('c');

@@ -8,8 +8,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use saga_core::definition::{Policy, StepPlan};
 use saga_core::machine::{
-    Attempt, AttentionReason, Direction, Moment, Next, Phase, ProbeAnswer, Record, Report, Resolution, SagaState,
-    TRANSITIONS,
+    Attempt, AttentionReason, Direction, Halt, Mail, Moment, Next, Phase, ProbeAnswer, Record, Report, Resolution,
+    SagaState, TRANSITIONS,
 };
 use saga_core::{Class, Digest, Effect, Fault, Kind, Limits, Op, Payload, Plan, RetryPolicy, StepName, Timestamp};
 
@@ -62,6 +62,10 @@ fn no_saga_breaks_a_promise_whatever_happens_to_it() {
             "late effect",
             "passed over",
             "fanned out",
+            "signal taken",
+            "signal timed out",
+            "cancelled",
+            "cancel refused",
             "key expired",
         ] {
             assert!(seen.get(what).copied().unwrap_or(0) > 20, "{what} was hardly ever seen: {seen:?}");
@@ -137,6 +141,14 @@ impl Run {
                 continue;
             }
             self.append();
+            match self.rng.u8(..) {
+                0..3 => self.tell(Mail::Cancel { actor: "ann".to_owned(), reason: "why not".to_owned() }),
+                3..12 => self.tell(Mail::Signal { name: "s".to_owned(), payload: payload() }),
+                _ => {}
+            }
+            if !self.turn.is_empty() {
+                continue;
+            }
             if self.rng.u8(..) < 8 {
                 self.crash();
             } else if attempts.is_empty() {
@@ -200,7 +212,11 @@ impl Run {
                             let taken = Payload::from_json(self.rng.bool().to_string()).unwrap();
                             Record::Done { step: name, output: taken }
                         }
-                        _ => Record::Sleeping { step: name, until: self.now.after(self.rng_micros(300)) },
+                        _ => {
+                            let until = self.now.after(self.rng_micros(300));
+                            let forever = self.state.planned(&self.plan, step).signal.is_some() && self.rng.bool();
+                            Record::Sleeping { step: name, until: (!forever).then_some(until) }
+                        }
                     };
                     assert_eq!(self.state.steps()[step].phase(), Phase::Pending);
                     self.check_begin(step, Op::Run);
@@ -210,6 +226,10 @@ impl Run {
                 Next::Ended => return None,
             }
         }
+    }
+
+    fn tell(&mut self, mail: Mail) {
+        self.apply(self.state.receive(mail));
     }
 
     fn rng_micros(&mut self, max: u64) -> Duration {
@@ -288,7 +308,14 @@ impl Run {
             | Record::Interrupted { step, op: Op::Probe, retry_at: None, .. } => {
                 self.owed.insert(self.index(step));
             }
-            Record::Halted { .. } => self.seen.push("halted"),
+            Record::Halted { cause } => {
+                self.seen.push(if *cause == Halt::Deadline { "halted" } else { "cancelled" });
+            }
+            Record::CancelRefused { .. } => self.seen.push("cancel refused"),
+            Record::Done { step, output } if self.state.planned(&self.plan, self.index(step)).signal.is_some() => {
+                let taken = output.as_json() != "null";
+                self.seen.push(if taken { "signal taken" } else { "signal timed out" });
+            }
             Record::Watched { step, answer: ProbeAnswer::Applied(_), .. } => {
                 self.seen.push("late effect");
                 self.owed.insert(self.index(step));
@@ -541,6 +568,10 @@ impl Run {
     fn wait(&mut self, wake_at: Option<Timestamp>) {
         let blocked: Vec<usize> =
             (0..self.state.steps().len()).filter(|&index| self.state.steps()[index].blocked().is_some()).collect();
+        let waits = |step: &saga_core::machine::StepState| step.phase() == Phase::Waiting && step.due().is_none();
+        if wake_at.is_none() && blocked.is_empty() && self.state.steps().iter().any(waits) {
+            return self.tell(Mail::Signal { name: "s".to_owned(), payload: payload() });
+        }
         if let Some(due) = wake_at.filter(|_| blocked.is_empty() || self.rng.bool()) {
             assert!(due > self.now, "woken for nothing");
             self.pass(due.since(self.now));
@@ -592,6 +623,18 @@ impl Run {
     /// Promises 5 to 7, where the saga ends.
     fn check_end(&mut self) {
         assert!(!self.state.needs_attention(), "an end with something open");
+        // Promise 10: what was signalled was taken once, or is still there.
+        let came = self.durable.iter().flatten().filter(|record| matches!(record, Record::Signalled { .. })).count();
+        let took = |(index, step): (usize, &saga_core::machine::StepState)| {
+            let waited = self.state.planned(&self.plan, index).signal.is_some();
+            waited && step.output().is_some_and(|output| output.as_json() != "null")
+        };
+        let taken = self.state.steps().iter().enumerate().filter(|step| took(*step)).count();
+        let supplied = self.durable.iter().flatten().filter(|record| {
+            matches!(record, Record::Resolved { step: Some(step), resolution: Resolution::Supply(_), .. }
+                if self.state.planned(&self.plan, self.index(step)).signal.is_some())
+        });
+        assert_eq!(came, taken - supplied.count() + self.state.untaken_signals().len(), "a signal is lost or doubled");
         match self.state.direction() {
             Direction::Completed => {
                 self.seen.push("completed");
@@ -602,7 +645,9 @@ impl Run {
                             assert_eq!(phase, Phase::Pending);
                             self.seen.push("passed over");
                         }
-                        Kind::When | Kind::Sleep => assert!(matches!(phase, Phase::Done | Phase::Skipped)),
+                        Kind::When | Kind::Sleep | Kind::Signal => {
+                            assert!(matches!(phase, Phase::Done | Phase::Skipped))
+                        }
                         Kind::Compensatable | Kind::Pivot => assert_eq!(phase, Phase::Done, "{}", step.name),
                         Kind::Query | Kind::Retryable => assert!(matches!(phase, Phase::Done | Phase::Skipped)),
                         Kind::BestEffort => {
@@ -665,7 +710,7 @@ fn random_steps(rng: &mut Rng) -> Vec<StepPlan> {
             for _ in 0..length {
                 let kind = random_kind(rng, stage, pivot);
                 let index = steps.len();
-                let each = [Kind::Pivot, Kind::Sleep].contains(&kind) || rng.u8(0..4) > 0;
+                let each = [Kind::Pivot, Kind::Sleep, Kind::Signal].contains(&kind) || rng.u8(0..4) > 0;
                 let each = if each { None } else { NonZeroUsize::new(rng.usize(1..3)) };
                 steps.push(StepPlan { guard, each, ..random_step(rng, index, kind, after) });
                 after = vec![index];
@@ -680,8 +725,11 @@ fn random_steps(rng: &mut Rng) -> Vec<StepPlan> {
 fn random_kind(rng: &mut Rng, stage: usize, pivot: Option<usize>) -> Kind {
     match pivot {
         Some(pivot) if stage == pivot => Kind::Pivot,
-        Some(pivot) if stage > pivot => [Kind::Retryable, Kind::Query, Kind::BestEffort, Kind::Sleep][rng.usize(..4)],
-        _ => [Kind::Compensatable, Kind::Compensatable, Kind::Query, Kind::BestEffort, Kind::Sleep][rng.usize(..5)],
+        Some(pivot) if stage > pivot => {
+            [Kind::Retryable, Kind::Query, Kind::BestEffort, Kind::Sleep, Kind::Signal][rng.usize(..5)]
+        }
+        _ => [Kind::Compensatable, Kind::Compensatable, Kind::Query, Kind::BestEffort, Kind::Sleep, Kind::Signal]
+            [rng.usize(..6)],
     }
 }
 
@@ -696,10 +744,13 @@ fn random_step(rng: &mut Rng, index: usize, kind: Kind, after: Vec<usize>) -> St
     let compensate = match kind {
         Kind::Compensatable => Some(policy()),
         Kind::BestEffort if index.is_multiple_of(2) => Some(policy()),
-        Kind::Query | Kind::Pivot | Kind::Retryable | Kind::BestEffort | Kind::When | Kind::Sleep => None,
+        Kind::Query | Kind::Pivot | Kind::Retryable | Kind::BestEffort | Kind::When | Kind::Sleep | Kind::Signal => {
+            None
+        }
     };
     let replays_errors = rng.u8(0..6) == 0;
     let watch = (kind == Kind::Compensatable && rng.bool()).then_some(WATCH);
     let name = format!("s{index}");
-    StepPlan { compensate, replays_errors, watch, ..StepPlan::new(name.as_str(), kind, after, run) }
+    let signal = (kind == Kind::Signal).then(|| "s".into());
+    StepPlan { compensate, replays_errors, watch, signal, ..StepPlan::new(name.as_str(), kind, after, run) }
 }
