@@ -383,8 +383,9 @@ impl<T, K> StepHandle<'_, T, K> {
         self.change(|plan| plan.run.timeout = limit)
     }
 
-    /// The service that the step calls, for example `gateway`: its retries, over all sagas of a worker,
-    /// share one budget ([`RetryBudget`](crate::engine::RetryBudget)). Default: none, no budget.
+    /// The service that the step calls, for example `gateway`: all sagas of a worker share its circuit
+    /// breaker, its rate and the budget of its retries, see
+    /// [`DependencyPolicy`](crate::engine::DependencyPolicy). Waiting for it costs no attempt. Default: none.
     #[must_use = "a handle is how later steps take the output; bind it to `_` if none does"]
     pub fn calls(self, dependency: &str) -> Self {
         self.change(|plan| plan.dependency = Some(dependency.into()))

@@ -11,8 +11,8 @@ use tokio_util::task::TaskTracker;
 
 use super::alert::{Alert, LogAlert};
 use super::batch::Batcher;
-use super::budget::{Budgets, RetryBudget};
 use super::clock::JournalClock;
+use super::dependency::{Dependencies, DependencyPolicy};
 use super::error::OpenError;
 use super::watch::Watchers;
 use super::{Engine, Inner, incarnation, worker};
@@ -39,7 +39,7 @@ pub(crate) struct Options {
     pub(crate) housekeeping_interval: Duration,
     pub(crate) start_timeout: Duration,
     pub(crate) alert: Arc<dyn Alert>,
-    pub(crate) budgets: HashMap<Arc<str>, RetryBudget>,
+    pub(crate) dependencies: HashMap<Arc<str>, DependencyPolicy>,
 }
 
 impl EngineBuilder {
@@ -55,7 +55,7 @@ impl EngineBuilder {
                 housekeeping_interval: Duration::from_secs(30),
                 start_timeout: Duration::from_secs(10),
                 alert: Arc::new(LogAlert),
-                budgets: HashMap::new(),
+                dependencies: HashMap::new(),
             },
             limits: Limits::default(),
         }
@@ -126,11 +126,12 @@ impl EngineBuilder {
         self
     }
 
-    /// How many retries the service of this name is asked to bear, see
-    /// [`StepHandle::calls`](crate::StepHandle::calls). Default: [`RetryBudget::default`].
+    /// How this worker treats the service of this name, see
+    /// [`StepHandle::calls`](crate::StepHandle::calls): a circuit breaker, a rate, a number of calls at a
+    /// time, a budget for retries. Default: [`DependencyPolicy::default`], a budget for retries alone.
     #[must_use]
-    pub fn retry_budget(mut self, dependency: &str, budget: RetryBudget) -> Self {
-        self.options.budgets.insert(dependency.into(), budget);
+    pub fn dependency(mut self, name: &str, policy: DependencyPolicy) -> Self {
+        self.options.dependencies.insert(name.into(), policy);
         self
     }
 
@@ -176,7 +177,7 @@ impl EngineBuilder {
             slots: Arc::new(Semaphore::new(limits.in_flight_max.clamp(1, Semaphore::MAX_PERMITS))),
             incarnation: Mutex::new(None),
             watchers: Watchers::default(),
-            budgets: Budgets::new(options.budgets.clone()),
+            dependencies: Dependencies::new(options.dependencies.clone()),
             alerts: Notify::new(),
             claims: Notify::new(),
             hint: AtomicI64::new(i64::MAX),

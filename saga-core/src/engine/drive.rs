@@ -126,7 +126,7 @@ impl Driver {
                 self.saga.receive(message.id, &message.body)?;
             }
             let begin = !self.inner.draining.is_cancelled();
-            let rest = self.saga.settle(self.inner.clock.now(), begin, &self.inner.limits)?;
+            let rest = self.saga.settle(self.inner.at(begin))?;
             let after = self.after(&rest, running.is_empty(), begin);
             if self.saga.has_news() || after != After::Keep {
                 self.append(after).await?;
@@ -198,17 +198,24 @@ impl Driver {
     /// Starts the attempts whose intents have just become durable.
     async fn launch(&mut self, attempts: &[Attempt], running: &mut Running) -> Result<(), Stop> {
         for &attempt in attempts {
-            let Some(prepared) = self.saga.take_prepared(attempt) else { continue };
+            let Some((prepared, permit)) = self.saga.take_prepared(attempt) else { continue };
             // A worker whose lease may have lapsed starts nothing.
             if !self.incarnation.is_live() && !self.incarnation.live().await {
                 return Err(Stop::Lost);
             }
             let cx = self.context(attempt);
             if let Some(dependency) = self.dependency(attempt).filter(|_| attempt.number == 1) {
-                self.inner.budgets.deposit(dependency, attempt.op, cx.now);
+                self.inner.dependencies.deposit(dependency, attempt.op, cx.now);
             }
             let max = self.inner.limits.payload_max_bytes;
-            running.push(Box::pin(async move { (attempt, attempt::run(prepared, cx, max).await) }));
+            let inner = self.inner.clone();
+            running.push(Box::pin(async move {
+                let report = attempt::run(prepared, cx, max).await;
+                if let Some(permit) = permit {
+                    permit.report(answered(&report), inner.clock.now());
+                }
+                (attempt, report)
+            }));
         }
         Ok(())
     }
@@ -221,7 +228,7 @@ impl Driver {
     fn paced(&self, attempt: Attempt, report: Report, now: Timestamp) -> Report {
         match (report, self.dependency(attempt)) {
             (Report::Failed { fault, retry_after }, Some(dependency)) if fault.class == Class::Transient => {
-                let wait = self.inner.budgets.withdraw(dependency, attempt.op, now);
+                let wait = self.inner.dependencies.withdraw(dependency, attempt.op, now);
                 Report::Failed { fault, retry_after: retry_after.max(Some(wait)) }
             }
             (report, _) => report,
@@ -284,6 +291,14 @@ pub(crate) async fn quarantine(incarnation: &Incarnation, id: SagaId, seq: u32, 
             }
         }
         Err(problem) => error!(saga.id = %id, %problem, "the dead letter cannot be encoded"),
+    }
+}
+
+/// Whether the participant answered, be it with a refusal.
+fn answered(report: &Report) -> bool {
+    match report {
+        Report::Done(_) | Report::Probed(_) | Report::Compensated => true,
+        Report::Failed { fault, .. } => fault.class == Class::Terminal,
     }
 }
 

@@ -3,9 +3,11 @@
 mod alert;
 mod attempt;
 mod batch;
-mod budget;
+mod breaker;
+mod bucket;
 mod builder;
 mod clock;
+mod dependency;
 mod drive;
 mod error;
 mod handle;
@@ -32,8 +34,9 @@ use tracing::warn;
 
 pub use crate::machine::Resolution;
 pub use alert::Alert;
-pub use budget::RetryBudget;
+pub use breaker::BreakerPolicy;
 pub use builder::EngineBuilder;
+pub use dependency::{DependencyPolicy, RateLimit, RetryBudget};
 pub use error::{HistoryError, OpenError, OperatorError, OutcomeError, SignalError, StartError};
 pub use handle::{Failure, SagaHandle, SagaOutcome};
 pub use operator::Operator;
@@ -50,7 +53,8 @@ use crate::id::SagaId;
 use crate::journal::{DeadLetter, Journal, JournalError, NewSaga, SagaSummary, Sent};
 use crate::limits::Limits;
 use crate::time::Timestamp;
-use budget::Budgets;
+use dependency::Dependencies;
+use saga::At;
 
 /// How long a worker that has been shut down, and whose grace is over, goes on trying to hand back what
 /// it holds.
@@ -80,7 +84,7 @@ pub(crate) struct Inner {
     /// The lease that this worker holds, if it is a worker and holds one.
     incarnation: Mutex<Option<Arc<Incarnation>>>,
     pub(crate) watchers: Watchers,
-    pub(crate) budgets: Budgets,
+    pub(crate) dependencies: Dependencies,
     /// Starts sagas that belong to no worker yet.
     pub(crate) starter: Batcher<NewSaga, Begun>,
     /// There may be dead letters to report.
@@ -240,6 +244,11 @@ impl Engine {
 }
 
 impl Inner {
+    /// What a saga is told when it is asked what comes next now.
+    pub(crate) fn at(&self, begin: bool) -> At<'_> {
+        At { now: self.clock.now(), begin, limits: &self.limits, dependencies: &self.dependencies }
+    }
+
     /// The lease that this worker holds now.
     pub(crate) fn incarnation(&self) -> Option<Arc<Incarnation>> {
         self.incarnation.lock().unwrap_or_else(PoisonError::into_inner).clone()

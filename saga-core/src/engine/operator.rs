@@ -160,7 +160,7 @@ impl Operator {
             Ok(()) => known.turn(After::Park { wake_at: Some(now), standing: known.standing() }, nonce()),
             // It changed between looking and claiming: give it back as it was.
             Err(_) => {
-                let wake_at = match known.settle(now, false, &self.inner.limits) {
+                let wake_at = match known.settle(self.inner.at(false)) {
                     Ok(Rest::Wait { wake_at, .. }) => wake_at,
                     Ok(Rest::Ended(_)) | Err(_) => None,
                 };

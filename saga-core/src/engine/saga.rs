@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::attempt::panic_message;
+use super::dependency::{Dependencies, Permit};
 use super::error::HistoryError;
 use crate::checkpoint::Payload;
 use crate::definition::{Blueprint, Evaluated, Outputs, Prepared};
@@ -12,7 +13,7 @@ use crate::id::{Op, SagaId, StepName};
 use crate::journal::{After, End, History, LetterChange, Standing, Turn};
 use crate::limits::Limits;
 use crate::machine::{
-    Attempt, AttentionReason, Direction, IllegalRecord, Moment, Next, ProbeAnswer, Record, Report, SagaState,
+    Attempt, AttentionReason, Direction, Held, IllegalRecord, Moment, Next, ProbeAnswer, Record, Report, SagaState,
     decode_turn, encode_turn,
 };
 use crate::time::Timestamp;
@@ -22,6 +23,16 @@ use crate::time::Timestamp;
 pub(crate) enum Rest {
     Ended(End),
     Wait { attempts: Vec<Attempt>, wake_at: Option<Timestamp> },
+}
+
+/// What a saga is told when it is asked what comes next.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'a> {
+    pub(crate) now: Timestamp,
+    /// False when the worker is stopping, or only looks: no operation begins.
+    pub(crate) begin: bool,
+    pub(crate) limits: &'a Limits,
+    pub(crate) dependencies: &'a Dependencies,
 }
 
 pub(crate) struct Saga {
@@ -35,7 +46,7 @@ pub(crate) struct Saga {
     /// What waited for a human when the last turn became durable.
     blocked: Vec<(usize, Op)>,
     /// Decoded inputs of intents that have not been launched.
-    prepared: HashMap<usize, Prepared>,
+    prepared: HashMap<usize, (Prepared, Option<Permit>)>,
 }
 
 impl Saga {
@@ -104,11 +115,20 @@ impl Saga {
 
     /// Applies everything that follows from the state, intents included. With `begin` false no
     /// operation begins: the worker is stopping.
-    pub(crate) fn settle(&mut self, now: Timestamp, begin: bool, limits: &Limits) -> Result<Rest, IllegalRecord> {
+    pub(crate) fn settle(&mut self, at: At<'_>) -> Result<Rest, IllegalRecord> {
+        let At { now, begin, limits, dependencies } = at;
+        let mut held = Held::default();
         loop {
-            match self.state.next(&self.blueprint.plan, now) {
+            match self.state.next_holding(&self.blueprint.plan, now, &held) {
                 Next::Append(record) => self.apply(record)?,
-                Next::Begin { step, op } if begin => self.begin(step, op, now)?,
+                Next::Begin { step, op } if begin => {
+                    let dependency = self.state.planned(&self.blueprint.plan, step).dependency.as_ref();
+                    match dependency.map(|dependency| dependencies.admit(dependency, op, now)).transpose() {
+                        Ok(permit) => self.begin(step, op, now, permit)?,
+                        // It waits outside: no attempt is counted, and nothing is written.
+                        Err(until) => held.hold(step, until),
+                    }
+                }
                 Next::Evaluate { step } => self.evaluate(step, now, limits)?,
                 Next::Begin { .. } => {
                     // What is in flight goes on; what could begin is left for the next owner, at once.
@@ -147,7 +167,7 @@ impl Saga {
     }
 
     /// Writes the intent of an operation, or calls a human when its input cannot be had.
-    fn begin(&mut self, step: usize, op: Op, now: Timestamp) -> Result<(), IllegalRecord> {
+    fn begin(&mut self, step: usize, op: Op, now: Timestamp, permit: Option<Permit>) -> Result<(), IllegalRecord> {
         let known = &self.state.steps()[step];
         let name = known.name().clone();
         // A user's `map`, or a `Deserialize`, may panic: that is this saga's trouble, and no other's.
@@ -163,7 +183,7 @@ impl Saga {
             Ok(prepared) if known.input().is_none_or(|input| input == prepared.input) => {
                 let intent = self.state.intent(&self.blueprint.plan, step, op, prepared.input, now);
                 self.apply(intent)?;
-                self.prepared.insert(step, prepared);
+                self.prepared.insert(step, (prepared, permit));
                 Ok(())
             }
             Ok(_) => self.call_human(
@@ -219,7 +239,7 @@ impl Saga {
     }
 
     /// The decoded input of an intent, once.
-    pub(crate) fn take_prepared(&mut self, attempt: Attempt) -> Option<Prepared> {
+    pub(crate) fn take_prepared(&mut self, attempt: Attempt) -> Option<(Prepared, Option<Permit>)> {
         self.prepared.remove(&attempt.step)
     }
 

@@ -136,7 +136,7 @@ fn here(inner: &Inner, saga: SagaId) -> Option<Here> {
 
 /// Puts the intents of the first steps into the start itself: they cost no commit of their own.
 fn first_intents(inner: &Inner, mut saga: Saga) -> Option<Saga> {
-    saga.settle(inner.clock.now(), true, &inner.limits).ok()?;
+    saga.settle(inner.at(true)).ok()?;
     saga.starts_plainly().then_some(saga)
 }
 

@@ -12,7 +12,7 @@ mod step_state;
 mod watch;
 
 pub use mail::Mail;
-pub use next::{Attempt, Next};
+pub use next::{Attempt, Held, Next};
 pub use phase::{Event, Phase, TRANSITIONS, next_phase, to_matrix, to_mermaid};
 pub use record::{AttentionReason, Halt, ProbeAnswer, Record, Resolution, decode_turn, encode_turn};
 pub use report::{Moment, Report};

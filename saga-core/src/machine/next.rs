@@ -1,6 +1,7 @@
 //! What comes next: a pure function of the plan, the state and the time. No decision is taken
 //! anywhere else.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::phase::Phase;
@@ -12,6 +13,26 @@ use crate::definition::{Kind, Plan};
 use crate::fault::Class;
 use crate::id::Op;
 use crate::time::Timestamp;
+
+/// Steps that are not to begin before a time, whatever else is so: what they call is left alone for now.
+/// That is no fact about the saga, and nothing is journalled of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held(BTreeMap<usize, Timestamp>);
+
+impl Held {
+    /// The step, by its index, does not begin before `until`.
+    pub fn hold(&mut self, step: usize, until: Timestamp) {
+        self.0.insert(step, until);
+    }
+
+    fn holds(&self, step: usize, now: Timestamp) -> bool {
+        self.0.get(&step).is_some_and(|until| *until > now)
+    }
+
+    fn until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.0.values().copied().filter(|until| *until > now).min()
+    }
+}
 
 /// The next thing to do for a saga.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,25 +81,31 @@ impl SagaState {
     /// Says what comes next at the time `now`.
     #[must_use]
     pub fn next(&self, plan: &Plan, now: Timestamp) -> Next {
+        self.next_holding(plan, now, &Held::default())
+    }
+
+    /// Says what comes next at the time `now`, when some steps are not to begin.
+    #[must_use]
+    pub fn next_holding(&self, plan: &Plan, now: Timestamp, held: &Held) -> Next {
         if self.is_set_aside() {
             return Next::Wait { attempts: Vec::new(), wake_at: None };
         }
         let decision = match self.direction() {
             Direction::Completed => return Next::Ended,
-            Direction::RolledBack => self.next_watch(now),
-            Direction::Forward | Direction::Committed => self.next_forward(plan, now),
-            Direction::Backward => self.next_backward(plan, now),
+            Direction::RolledBack => self.next_watch(now, held),
+            Direction::Forward | Direction::Committed => self.next_forward(plan, now, held),
+            Direction::Backward => self.next_backward(plan, now, held),
         };
-        decision.unwrap_or_else(|| self.wait(plan, now))
+        decision.unwrap_or_else(|| self.wait(plan, now, held))
     }
 
-    fn next_forward(&self, plan: &Plan, now: Timestamp) -> Option<Next> {
+    fn next_forward(&self, plan: &Plan, now: Timestamp, held: &Held) -> Option<Next> {
         let steps = || self.steps().iter().enumerate();
         if self.halted().is_none() && self.deadline(plan).is_some_and(|deadline| deadline <= now) {
             return Some(Next::Append(Record::Halted { cause: Halt::Deadline }));
         }
         // A failure is dealt with before anything new begins.
-        if let Some(next) = steps().find_map(|(index, step)| self.after_failure(plan, index, step, now)) {
+        if let Some(next) = steps().find_map(|(index, step)| self.after_failure(plan, index, step, now, held)) {
             return Some(next);
         }
         if let Some(taken) = self.take_signal(plan) {
@@ -90,7 +117,7 @@ impl SagaState {
         if (0..self.steps().len()).all(|index| self.went_by(plan, index)) {
             return Some(Next::Append(Record::Completed));
         }
-        if let Some((step, _)) = steps().find(|(_, step)| probe_is_due(step, now)) {
+        if let Some((step, _)) = steps().find(|(index, step)| probe_is_due(step, now) && !held.holds(*index, now)) {
             return Some(Next::Begin { step, op: Op::Probe });
         }
         let halted = self.is_halted_forward();
@@ -99,6 +126,7 @@ impl SagaState {
         }
         let room = self.room(plan, Phase::Running);
         let ready = |(index, step): &(usize, &StepState)| match step.phase() {
+            _ if held.holds(*index, now) => false,
             // An operator has the pivot tried once more: its outcome is in doubt.
             Phase::Waiting if halted => self.is_in_doubt(plan, *index) && is_due(step, now),
             Phase::Pending if halted => false,
@@ -186,13 +214,13 @@ impl SagaState {
     }
 
     /// What a step that was given up leads to.
-    fn after_failure(&self, plan: &Plan, index: usize, step: &StepState, now: Timestamp) -> Option<Next> {
+    fn after_failure(&self, plan: &Plan, index: usize, step: &StepState, now: Timestamp, held: &Held) -> Option<Next> {
         let unknown = step.phase() == Phase::Unknown;
         if !unknown && step.phase() != Phase::NotApplied {
             return None;
         }
         if self.begins_anew(plan, index, now) {
-            let room = self.room(plan, Phase::Running)[self.origin(index)];
+            let room = self.room(plan, Phase::Running)[self.origin(index)] && !held.holds(index, now);
             return room.then_some(Next::Begin { step: index, op: Op::Run });
         }
         let name = step.name().clone();
@@ -203,6 +231,7 @@ impl SagaState {
                 Next::Append(Record::TurnedBack { step: Some(name) })
             }
             Kind::Pivot if !unknown => Next::Append(Record::TurnedBack { step: Some(name) }),
+            Kind::Pivot if !step.probed() && held.holds(index, now) => return None,
             Kind::Pivot if !step.probed() => Next::Begin { step: index, op: Op::Probe },
             Kind::Pivot => call_human(step, Op::Run, AttentionReason::UnknownOutcome),
             Kind::Retryable if unknown && step.probed() => call_human(step, Op::Run, AttentionReason::UnknownOutcome),
@@ -212,7 +241,7 @@ impl SagaState {
         })
     }
 
-    fn next_backward(&self, plan: &Plan, now: Timestamp) -> Option<Next> {
+    fn next_backward(&self, plan: &Plan, now: Timestamp, held: &Held) -> Option<Next> {
         // No compensation starts while a forward step is still in flight.
         if self.steps().iter().any(|step| step.phase() == Phase::Running) {
             return None;
@@ -223,7 +252,7 @@ impl SagaState {
             if step.phase() == Phase::UndoFailed {
                 return Some(call_human(step, Op::Compensate, AttentionReason::Failed));
             }
-            if !self.is_owed(plan, index) {
+            if !self.is_owed(plan, index) || held.holds(index, now) {
                 continue;
             }
             if probe_is_due(step, now) || (step.phase() == Phase::Unknown && !step.probed()) {
@@ -244,10 +273,12 @@ impl SagaState {
     }
 
     /// After the end: whose participant is to be asked about a late effect.
-    fn next_watch(&self, now: Timestamp) -> Option<Next> {
+    fn next_watch(&self, now: Timestamp, held: &Held) -> Option<Next> {
         let steps = self.steps().iter();
-        let due = steps.clone().position(|step| step.phase() == Phase::Undone && is_due(step, now));
-        if let Some(step) = due {
+        let due = |(index, step): &(usize, &StepState)| {
+            step.phase() == Phase::Undone && is_due(step, now) && !held.holds(*index, now)
+        };
+        if let Some((step, _)) = steps.clone().enumerate().find(due) {
             return Some(Next::Begin { step, op: Op::Probe });
         }
         let watches = steps.clone().any(|step| step.phase() == Phase::Watching || step.due().is_some());
@@ -292,7 +323,7 @@ impl SagaState {
         owed
     }
 
-    fn wait(&self, plan: &Plan, now: Timestamp) -> Next {
+    fn wait(&self, plan: &Plan, now: Timestamp, held: &Held) -> Next {
         let steps = self.steps().iter();
         let watches = self.direction() == Direction::RolledBack;
         // A late effect is not asked for before the saga is over; and what is due and has not begun waits
@@ -303,7 +334,10 @@ impl SagaState {
             let op = step.in_flight()?;
             Some(Attempt { step: index, op, number: step.tally(op).attempts })
         });
-        Next::Wait { attempts: attempts.collect(), wake_at: steps.filter_map(due).chain(deadline).min() }
+        Next::Wait {
+            attempts: attempts.collect(),
+            wake_at: steps.filter_map(due).chain(deadline).chain(held.until(now)).min(),
+        }
     }
 }
 

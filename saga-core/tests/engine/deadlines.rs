@@ -117,9 +117,10 @@ async fn sagas_that_fail_together_come_back_at_their_budgets_rate() {
         saga.returns(step)
     })
     .unwrap();
-    let budget = saga_core::engine::RetryBudget { ratio: 0.0, per_second: 10.0, burst: 1.0 };
+    let retries = saga_core::engine::RetryBudget { ratio: 0.0, per_second: 10.0, burst: 1.0 };
+    let policy = saga_core::engine::DependencyPolicy { retries, ..Default::default() };
     let engine =
-        engine(&MemoryJournal::new()).register(&definition).retry_budget("gateway", budget).open().await.unwrap();
+        engine(&MemoryJournal::new()).register(&definition).dependency("gateway", policy).open().await.unwrap();
     let began = tokio::time::Instant::now();
     let mut sagas = Vec::new();
     for n in 0..101 {

@@ -7,6 +7,7 @@ mod attempts;
 mod bad_input;
 mod dead_letters;
 mod deadlines;
+mod dependencies;
 mod fan_out;
 mod journal_faults;
 mod keys;

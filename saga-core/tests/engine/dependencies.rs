@@ -1,0 +1,138 @@
+//! Breakers, rates and places: waiting for what a step calls costs no attempt.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use saga_core::engine::{BreakerPolicy, DependencyPolicy, RateLimit};
+use saga_core::journal::MemoryJournal;
+use saga_core::{Definition, Jitter, Outcome, RetryPolicy, StepContext, StepError, step_fn};
+
+use super::support::{completed, engine, rolled_back};
+
+#[derive(Clone, Default)]
+struct Service {
+    down: Arc<AtomicBool>,
+    calls: Arc<AtomicUsize>,
+    under_way: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+    undone: Arc<AtomicUsize>,
+}
+
+impl Service {
+    async fn call(&self) -> Result<(), StepError> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.most.fetch_max(self.under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        if self.down.load(Ordering::SeqCst) { Err(StepError::retry("503")) } else { Ok(()) }
+    }
+}
+
+/// Calls the service, and tells at which attempt that went well.
+fn calling(service: &Service, refuse: bool) -> Definition<i64, u32> {
+    Definition::build("calling", 1, |saga, n| {
+        let (forward, back) = (service.clone(), service.clone());
+        let call = step_fn(move |cx: StepContext, _: i64| {
+            let service = forward.clone();
+            async move { service.call().await.map(|()| cx.attempt()) }
+        })
+        .compensate(move |_, _: i64, _: Outcome<u32>| {
+            back.undone.fetch_add(1, Ordering::SeqCst);
+            async { Ok(()) }
+        });
+        let retry = RetryPolicy::fixed(Duration::from_millis(100)).jitter(Jitter::None).attempts(4);
+        let called = saga.compensatable("call", call, n).retry(retry).calls("service");
+        let end = step_fn(
+            async move |_, (attempt, refuse): (u32, bool)| {
+                if refuse { Err(StepError::rejected("no")) } else { Ok(attempt) }
+            },
+        );
+        let end = saga.query("end", end, (called, saga_core::Source::map((), move |()| refuse)));
+        saga.returns(end)
+    })
+    .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_breaker_makes_no_calls_and_costs_no_attempts() {
+    let service = Service::default();
+    service.down.store(true, Ordering::SeqCst);
+    let definition = calling(&service, false);
+    let breaker = Some(BreakerPolicy { failures: 3, open_for_ms: 10_000 });
+    let policy = DependencyPolicy { breaker, ..DependencyPolicy::default() };
+    let engine =
+        engine(&MemoryJournal::new()).register(&definition).dependency("service", policy).open().await.unwrap();
+    let first = engine.start(&definition, "first", 1).await.unwrap();
+    // It opens with the third failure; from then on one call every ten seconds finds out.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(service.calls.load(Ordering::SeqCst), 3);
+    let mut others = Vec::new();
+    for nth in 0..20 {
+        others.push(engine.start(&definition, &format!("k{nth}"), nth).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(service.calls.load(Ordering::SeqCst), 3, "nothing is sent while it is open");
+    assert_eq!(engine.in_flight(), 0, "those who wait for it are parked");
+    service.down.store(false, Ordering::SeqCst);
+    assert_eq!(completed(&first).await, 4, "its own attempts went on where they were");
+    for saga in &others {
+        assert_eq!(completed(saga).await, 1, "waiting was no attempt");
+    }
+    assert_eq!(service.calls.load(Ordering::SeqCst), 3 + 1 + 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_call_at_a_time_finds_out_whether_it_is_back() {
+    let service = Service::default();
+    service.down.store(true, Ordering::SeqCst);
+    let definition = calling(&service, false);
+    let breaker = Some(BreakerPolicy { failures: 1, open_for_ms: 10_000 });
+    let policy = DependencyPolicy { breaker, ..DependencyPolicy::default() };
+    let engine =
+        engine(&MemoryJournal::new()).register(&definition).dependency("service", policy).open().await.unwrap();
+    let first = engine.start(&definition, "first", 0).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for nth in 0..50 {
+        engine.start(&definition, &format!("k{nth}"), nth).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(34)).await;
+    assert_eq!(service.calls.load(Ordering::SeqCst), 1 + 3, "one call each ten seconds, of all fifty-one");
+    drop(first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_going_forward_does_not_keep_the_undoing_waiting() {
+    let service = Service::default();
+    let definition = calling(&service, true);
+    let breaker = Some(BreakerPolicy { failures: 1, open_for_ms: 3_600_000 });
+    let policy = DependencyPolicy { breaker, ..DependencyPolicy::default() };
+    let engine =
+        engine(&MemoryJournal::new()).register(&definition).dependency("service", policy).open().await.unwrap();
+    let done = engine.start(&definition, "done", 1).await.unwrap();
+    service.down.store(true, Ordering::SeqCst);
+    let _opens = engine.start(&definition, "opens", 1).await.unwrap();
+    rolled_back(&done).await;
+    assert_eq!(service.undone.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_calls_at_a_time_and_a_second_than_asked_for() {
+    let service = Service::default();
+    let definition = calling(&service, false);
+    let rate = Some(RateLimit { per_second: 20.0, burst: 1.0 });
+    let policy = DependencyPolicy { rate, at_once: Some(2), ..DependencyPolicy::default() };
+    let engine =
+        engine(&MemoryJournal::new()).register(&definition).dependency("service", policy).open().await.unwrap();
+    let began = tokio::time::Instant::now();
+    let mut sagas = Vec::new();
+    for nth in 0..61 {
+        sagas.push(engine.start(&definition, &format!("k{nth}"), nth).await.unwrap());
+    }
+    for saga in &sagas {
+        assert_eq!(completed(saga).await, 1);
+    }
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(10), "{took:?}");
+    assert!(service.most.load(Ordering::SeqCst) <= 2);
+}
