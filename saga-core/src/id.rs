@@ -140,6 +140,12 @@ impl IdempotencyKey {
         Self(Uuid::new_v5(&saga.0, name.as_bytes()))
     }
 
+    /// The key as a UUID, for storage.
+    #[must_use]
+    pub fn as_uuid(&self) -> Uuid {
+        self.0
+    }
+
     /// A key for one part of the operation, for example one item of a list. The same part always
     /// gives the same key.
     #[must_use]

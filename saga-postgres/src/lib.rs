@@ -3,6 +3,7 @@
 mod builder;
 mod connections;
 mod error;
+mod fence;
 mod journal;
 mod listen;
 mod migrate;
@@ -12,5 +13,6 @@ mod sql;
 mod start_in;
 
 pub use builder::PostgresBuilder;
+pub use fence::{Entry, Fence, Undo};
 pub use journal::PostgresJournal;
 pub use start_in::{StartInError, start_in};

@@ -3,6 +3,7 @@
 mod append;
 mod connection;
 mod error;
+mod fence;
 mod journal;
 mod messages;
 mod migrate;
@@ -11,5 +12,6 @@ mod sql;
 mod start;
 mod wake;
 
+pub use fence::{Entry, Fence, Undo};
 pub use journal::SqliteJournal;
 pub use start::{StartInError, start_in};

@@ -1,0 +1,134 @@
+//! For participants whose effects are writes in a database of their own: a fence in the same transaction.
+//!
+//! After the fence of Seata's TCC mode and the sub-transaction barrier of DTM: a repeated call has its effect
+//! once; a compensation that comes before its step leaves a tombstone, and the step that comes after it is
+//! refused.
+
+use std::time::Duration;
+
+use saga_core::IdempotencyKey;
+use sqlx::{Executor as _, Row as _, SqliteConnection};
+
+/// The table, to be made once in the participant's database, which need not be the journal's.
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS saga_fence (
+    key   BLOB PRIMARY KEY,
+    state INTEGER NOT NULL,
+    at    BIGINT NOT NULL
+)";
+
+/// What a step finds, see [`Fence::enter`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Entry {
+    /// Nothing has been done under the key: do it now, in this transaction.
+    Fresh,
+    /// It was done by an earlier call: do nothing, and answer as then.
+    Repeated,
+    /// It was undone before it came: refuse (`StepError::rejected`).
+    Undone,
+}
+
+/// What a compensation finds, see [`Fence::undo`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Undo {
+    /// It was done: undo it now, in this transaction.
+    Applied,
+    /// It never came, and will be refused when it does: there is nothing to undo.
+    Null,
+    /// It was undone by an earlier call: do nothing.
+    Repeated,
+}
+
+/// The fence: one row for each operation, written in the transaction that has the effect.
+///
+/// ```no_run
+/// use saga_core::{StepContext, StepError};
+/// use saga_sqlite::{Entry, Fence, Undo};
+///
+/// async fn reserve(pool: &sqlx::SqlitePool, cx: &StepContext) -> Result<(), StepError> {
+///     let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
+///     match Fence::enter(&mut tx, cx.key()).await? {
+///         Entry::Fresh => {
+///             sqlx::query("UPDATE stock SET free = free - 1").execute(&mut *tx).await?;
+///         }
+///         Entry::Repeated => {}
+///         Entry::Undone => return Err(StepError::rejected("it was undone before it came")),
+///     }
+///     Ok(tx.commit().await?)
+/// }
+///
+/// async fn release(pool: &sqlx::SqlitePool, cx: &StepContext) -> Result<(), StepError> {
+///     let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
+///     // The key of the step, not the compensation's own.
+///     if Fence::undo(&mut tx, cx.step_key()).await? == Undo::Applied {
+///         sqlx::query("UPDATE stock SET free = free + 1").execute(&mut *tx).await?;
+///     }
+///     Ok(tx.commit().await?)
+/// }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Fence;
+
+impl Fence {
+    /// Makes the table if it is not there.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn install(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        connection.execute(TABLE).await.map(drop)
+    }
+
+    /// Enters a step's operation. Do what [`Entry`] says in the same transaction, which must have begun with
+    /// `BEGIN IMMEDIATE`.
+    ///
+    /// # Errors
+    /// When the database fails: roll back.
+    pub async fn enter(transaction: &mut SqliteConnection, key: IdempotencyKey) -> Result<Entry, sqlx::Error> {
+        if insert(transaction, key, DONE).await? {
+            return Ok(Entry::Fresh);
+        }
+        Ok(if state(transaction, key).await? == DONE { Entry::Repeated } else { Entry::Undone })
+    }
+
+    /// Enters a compensation, by the key of the step that it undoes. Do what [`Undo`] says in the same
+    /// transaction.
+    ///
+    /// # Errors
+    /// When the database fails: roll back.
+    pub async fn undo(transaction: &mut SqliteConnection, step_key: IdempotencyKey) -> Result<Undo, sqlx::Error> {
+        if insert(transaction, step_key, UNDONE).await? {
+            return Ok(Undo::Null);
+        }
+        if state(transaction, step_key).await? == UNDONE {
+            return Ok(Undo::Repeated);
+        }
+        let undo = sqlx::query("UPDATE saga_fence SET state = ?1 WHERE key = ?2");
+        undo.bind(UNDONE).bind(step_key.as_uuid()).execute(transaction).await?;
+        Ok(Undo::Applied)
+    }
+
+    /// Forgets operations that were entered longer ago than this, and tells how many. Keep them for longer
+    /// than any request can be on its way, and than any saga is retried.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget(connection: &mut SqliteConnection, older_than: Duration) -> Result<u64, sqlx::Error> {
+        let age = i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX);
+        let forget =
+            sqlx::query("DELETE FROM saga_fence WHERE at < CAST(unixepoch('subsec') * 1000000 AS INTEGER) - ?1");
+        Ok(forget.bind(age).execute(connection).await?.rows_affected())
+    }
+}
+
+const DONE: i64 = 1;
+const UNDONE: i64 = 2;
+
+/// Takes the key, if nobody has. Waits for a transaction that is about to.
+async fn insert(connection: &mut SqliteConnection, key: IdempotencyKey, state: i64) -> Result<bool, sqlx::Error> {
+    let insert = "INSERT INTO saga_fence (key, state, at) VALUES (?1, ?2, CAST(unixepoch('subsec') * 1000000 AS INTEGER)) ON CONFLICT DO NOTHING";
+    Ok(sqlx::query(insert).bind(key.as_uuid()).bind(state).execute(connection).await?.rows_affected() == 1)
+}
+
+async fn state(connection: &mut SqliteConnection, key: IdempotencyKey) -> Result<i64, sqlx::Error> {
+    let state = sqlx::query("SELECT state FROM saga_fence WHERE key = ?1").bind(key.as_uuid());
+    state.fetch_one(connection).await?.try_get("state")
+}
