@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use saga_core::definition::Outline;
 use saga_core::journal::{
-    Appended, Claim, ClaimOne, DeadLetter, History, Journal, JournalError, Lease, Message, NewSaga, Received,
-    SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
+    Appended, Claim, ClaimOne, DeadLetter, History, Journal, JournalError, Lease, ListFilter, Message, NewSaga,
+    Received, SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
 };
 use saga_core::{Epoch, SagaId, Timestamp, async_trait};
 
@@ -119,6 +119,10 @@ impl Journal for Counting {
 
     async fn summary(&self, saga: SagaId) -> Result<Option<SagaSummary>, JournalError> {
         self.count(0).summary(saga).await
+    }
+
+    async fn list(&self, filter: &ListFilter, limit: usize) -> Result<Vec<SagaSummary>, JournalError> {
+        self.count(0).list(filter, limit).await
     }
 
     async fn dead_letters(&self, saga: Option<SagaId>, limit: usize) -> Result<Vec<DeadLetter>, JournalError> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use saga_core::definition::Outline;
 use saga_core::journal::{
     After, Appended, Claim, ClaimOne, Claimed, DeadLetter, History, Journal, JournalError, Lease, LetterChange,
-    Message, NewSaga, Received, SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
+    ListFilter, Message, NewSaga, Received, SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
 };
 use saga_core::{Epoch, SagaId, Timestamp};
 use sqlx::Row as _;
@@ -331,6 +331,21 @@ impl Journal for PostgresJournal {
         let bind = || self.query(&self.sql.summary).bind(saga.as_uuid());
         let rows = self.rows(&self.traffic, DOING, None, bind).await?;
         rows.first().map(|row| rows::summary(row).or_else(read(DOING))).transpose()
+    }
+
+    async fn list(&self, filter: &ListFilter, limit: usize) -> Result<Vec<SagaSummary>, JournalError> {
+        const DOING: &str = "listing sagas";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let bind = || {
+            self.query(&self.sql.list)
+                .bind(filter.before.map(SagaId::as_uuid))
+                .bind(filter.definition.clone())
+                .bind(filter.key_prefix.clone())
+                .bind(filter.status.map(rows::status_name))
+                .bind(limit)
+        };
+        let rows = self.rows(&self.traffic, DOING, None, bind).await?;
+        rows.iter().map(|row| rows::summary(row).or_else(read(DOING))).collect()
     }
 
     async fn dead_letters(&self, saga: Option<SagaId>, limit: usize) -> Result<Vec<DeadLetter>, JournalError> {

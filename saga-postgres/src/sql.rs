@@ -71,6 +71,12 @@ statements! {
     load = "SELECT saga_id, definition, version, key, input, created_at, seq, at, epoch, body FROM {schema}.load($1)";
     summary = concat!("SELECT ", summary_columns!(), " WHERE s.saga_id = $1");
     find = concat!("SELECT ", summary_columns!(), " WHERE s.definition = $1 AND s.key = $2");
+    list = concat!("SELECT * FROM (SELECT ", summary_columns!(), " WHERE ($1::uuid IS NULL OR s.saga_id < $1) \
+        AND ($2::text IS NULL OR s.definition = $2) AND ($3::text IS NULL OR starts_with(s.key, $3)) \
+        AND ($4::text IS NULL OR ($4 IN ('completed', 'rolled-back')) = (l.saga_id IS NULL))) o \
+        WHERE $4::text IS NULL OR $4 = CASE WHEN NOT lives THEN CASE ends WHEN 1 THEN 'completed' ELSE 'rolled-back' END \
+        WHEN running THEN 'running' ELSE (ARRAY['waiting', 'attention', 'watching'])[standing + 1] END \
+        ORDER BY saga_id DESC LIMIT $5");
     dead_letters = concat!("SELECT ", letter_columns!(), " WHERE d.closed_at IS NULL \
         AND ($1::uuid IS NULL OR d.saga_id = $1) ORDER BY d.opened_at, d.saga_id, d.step LIMIT $2");
     unalerted = concat!("SELECT ", letter_columns!(), " WHERE d.closed_at IS NULL AND d.alerted_at IS NULL \

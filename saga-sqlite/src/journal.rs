@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use saga_core::definition::Outline;
 use saga_core::journal::{
-    Appended, Claim, ClaimOne, Claimed, DeadLetter, History, Journal, JournalError, Lease, Message, NewSaga, Received,
-    SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
+    Appended, Claim, ClaimOne, Claimed, DeadLetter, History, Journal, JournalError, Lease, ListFilter, Message,
+    NewSaga, Received, SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
 };
 use saga_core::{Epoch, SagaId, Timestamp};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
@@ -186,6 +186,18 @@ impl Journal for SqliteJournal {
         const DOING: &str = "looking up a saga";
         let query = sqlx::query(sql::SUMMARY).bind(saga.as_uuid());
         self.rows(DOING, query).await?.first().map(rows::summary).transpose().map_err(journal_error(DOING))
+    }
+
+    async fn list(&self, filter: &ListFilter, limit: usize) -> Result<Vec<SagaSummary>, JournalError> {
+        const DOING: &str = "listing sagas";
+        let query = sqlx::query(sql::LIST)
+            .bind(filter.before.map(SagaId::as_uuid))
+            .bind(filter.definition.clone())
+            .bind(filter.key_prefix.clone())
+            .bind(filter.status.map(rows::status_name))
+            .bind(many(limit));
+        let rows = self.rows(DOING, query).await?;
+        rows.iter().map(|row| rows::summary(row).map_err(journal_error(DOING))).collect()
     }
 
     async fn dead_letters(&self, saga: Option<SagaId>, limit: usize) -> Result<Vec<DeadLetter>, JournalError> {

@@ -78,6 +78,18 @@ pub(crate) fn standing_code(standing: Standing) -> i64 {
     }
 }
 
+/// A status in words, as the list filters by it.
+pub(crate) fn status_name(status: SagaStatus) -> &'static str {
+    match status {
+        SagaStatus::Running => "running",
+        SagaStatus::Waiting => "waiting",
+        SagaStatus::NeedsAttention => "attention",
+        SagaStatus::Watching => "watching",
+        SagaStatus::Ended(End::Completed) => "completed",
+        SagaStatus::Ended(End::RolledBack) => "rolled-back",
+    }
+}
+
 pub(crate) fn end_code(end: End) -> i64 {
     match end {
         End::Completed => 1,

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use saga_core::definition::Outline;
 use saga_core::journal::{
-    Appended, Claim, ClaimOne, DeadLetter, History, Journal, JournalError, Lease, Message, NewSaga, Received,
-    SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
+    Appended, Claim, ClaimOne, DeadLetter, History, Journal, JournalError, Lease, ListFilter, Message, NewSaga,
+    Received, SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
 };
 use saga_core::{Epoch, SagaId, Timestamp};
 
@@ -201,6 +201,10 @@ impl<J: Journal> Journal for FaultJournal<J> {
 
     async fn summary(&self, saga: SagaId) -> Result<Option<SagaSummary>, JournalError> {
         self.pass("summary", self.journal.summary(saga)).await
+    }
+
+    async fn list(&self, filter: &ListFilter, limit: usize) -> Result<Vec<SagaSummary>, JournalError> {
+        self.pass("list", self.journal.list(filter, limit)).await
     }
 
     async fn dead_letters(&self, saga: Option<SagaId>, limit: usize) -> Result<Vec<DeadLetter>, JournalError> {

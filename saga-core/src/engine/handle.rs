@@ -7,14 +7,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Inner;
-use super::error::OutcomeError;
+use super::error::{HistoryError, OutcomeError};
 use super::saga::Saga;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::definition::{Blueprint, Definition};
 use crate::fault::{Class, Effect, Fault};
-use crate::id::{SagaId, StepName};
-use crate::journal::{DeadLetter, SagaStatus};
-use crate::machine::{Direction, SagaState};
+use crate::id::{Epoch, SagaId, StepName};
+use crate::journal::{DeadLetter, SagaStatus, Stored};
+use crate::machine::{Direction, Record, SagaState, decode_turn};
+use crate::time::Timestamp;
 
 /// How often a handle asks the journal about a saga that runs elsewhere: soon at first, then more
 /// and more rarely.
@@ -49,6 +50,28 @@ impl fmt::Display for Failure {
             None => self.fault.fmt(f),
         }
     }
+}
+
+/// One turn of a saga's history, see [`Engine::history`](super::Engine::history).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryTurn {
+    /// When it was written, by the journal's clock.
+    pub at: Timestamp,
+    /// The lease that wrote it; none for a start without one.
+    pub epoch: Option<Epoch>,
+    /// What happened.
+    pub records: Vec<Record>,
+}
+
+pub(crate) async fn history(inner: &Inner, saga: SagaId) -> Result<Option<Vec<HistoryTurn>>, OutcomeError> {
+    let loaded = inner.journal.load(&[saga]).await.map_err(|source| OutcomeError::Journal { saga, source })?;
+    let Some(history) = loaded.into_iter().next() else { return Ok(None) };
+    let turn = |(seq, stored): (usize, Stored)| {
+        let records = decode_turn(&stored.body).map_err(|source| HistoryError::Turn { seq, source });
+        let records = records.map_err(|source| OutcomeError::Unreadable { saga, source })?;
+        Ok(HistoryTurn { at: stored.at, epoch: stored.epoch, records })
+    };
+    history.turns.into_iter().enumerate().map(turn).collect::<Result<_, _>>().map(Some)
 }
 
 type Decode<O> = Arc<dyn Fn(&SagaState) -> Result<O, CheckpointError> + Send + Sync>;

@@ -38,7 +38,7 @@ pub use breaker::BreakerPolicy;
 pub use builder::EngineBuilder;
 pub use dependency::{DependencyPolicy, RateLimit, RetryBudget};
 pub use error::{HistoryError, OpenError, OperatorError, OutcomeError, SignalError, StartError};
-pub use handle::{Failure, SagaHandle, SagaOutcome};
+pub use handle::{Failure, HistoryTurn, SagaHandle, SagaOutcome};
 pub use operator::Operator;
 pub use start::prepare_start;
 
@@ -50,7 +50,7 @@ use self::watch::Watchers;
 use crate::checkpoint::Checkpoint;
 use crate::definition::{Blueprint, Definition};
 use crate::id::SagaId;
-use crate::journal::{DeadLetter, Journal, JournalError, NewSaga, SagaSummary, Sent};
+use crate::journal::{DeadLetter, Journal, JournalError, ListFilter, NewSaga, SagaSummary, Sent};
 use crate::limits::Limits;
 use crate::time::Timestamp;
 use dependency::Dependencies;
@@ -198,6 +198,23 @@ impl Engine {
     /// When the journal cannot be read.
     pub async fn status(&self, saga: SagaId) -> Result<Option<SagaSummary>, JournalError> {
         self.inner.journal.summary(saga).await
+    }
+
+    /// Sagas that pass the filter, newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn list(&self, filter: &ListFilter, limit: usize) -> Result<Vec<SagaSummary>, JournalError> {
+        self.inner.journal.list(filter, limit).await
+    }
+
+    /// A saga's history: what happened, when, and under which lease; none when there is no such saga. It
+    /// takes no definition to read it.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or the history was written by a newer version of this library.
+    pub async fn history(&self, saga: SagaId) -> Result<Option<Vec<HistoryTurn>>, OutcomeError> {
+        handle::history(&self.inner, saga).await
     }
 
     /// Open dead letters, oldest first, at most `limit`.

@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 
 use super::{
     After, Appended, Claim, ClaimOne, Claimed, DeadLetter, End, History, Journal, JournalError, Lease, LetterChange,
-    Message, NewSaga, Received, SagaHeader, SagaStatus, SagaSummary, Sent, Standing, StartReceipt, Stored, Turn,
+    ListFilter, Message, NewSaga, Received, SagaHeader, SagaStatus, SagaSummary, Sent, Standing, StartReceipt, Stored,
+    Turn,
 };
 use crate::definition::Outline;
 use crate::id::{Epoch, Op, SagaId, StepName};
@@ -441,6 +442,18 @@ impl Journal for MemoryJournal {
 
     async fn summary(&self, saga: SagaId) -> Result<Option<SagaSummary>, JournalError> {
         Ok(self.tables().summary(saga))
+    }
+
+    async fn list(&self, filter: &ListFilter, limit: usize) -> Result<Vec<SagaSummary>, JournalError> {
+        let tables = self.tables();
+        let passes = |summary: &SagaSummary| {
+            filter.status.is_none_or(|status| status == summary.status)
+                && filter.definition.as_ref().is_none_or(|definition| *definition == summary.header.definition)
+                && filter.key_prefix.as_ref().is_none_or(|prefix| summary.header.key.starts_with(prefix))
+                && filter.before.is_none_or(|before| summary.header.id < before)
+        };
+        let summaries = tables.sagas.keys().rev().filter_map(|id| tables.summary(*id));
+        Ok(summaries.filter(passes).take(limit).collect())
     }
 
     async fn dead_letters(&self, saga: Option<SagaId>, limit: usize) -> Result<Vec<DeadLetter>, JournalError> {

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 pub use error::JournalError;
 pub use memory::MemoryJournal;
 pub use model::{
-    After, Appended, Claim, ClaimOne, Claimed, DeadLetter, End, History, LetterChange, Message, NewSaga, Received,
-    SagaHeader, SagaStatus, SagaSummary, Sent, Standing, StartReceipt, Stored, Turn,
+    After, Appended, Claim, ClaimOne, Claimed, DeadLetter, End, History, LetterChange, ListFilter, Message, NewSaga,
+    Received, SagaHeader, SagaStatus, SagaSummary, Sent, Standing, StartReceipt, Stored, Turn,
 };
 
 use crate::definition::Outline;
@@ -96,6 +96,9 @@ pub trait Journal: Debug + Send + Sync + 'static {
 
     /// The saga with this id.
     async fn summary(&self, saga: SagaId) -> Result<Option<SagaSummary>, JournalError>;
+
+    /// Sagas that pass the filter, newest first, at most `limit` (J9). For people: it may read much.
+    async fn list(&self, filter: &ListFilter, limit: usize) -> Result<Vec<SagaSummary>, JournalError>;
 
     /// Open dead letters, oldest first, at most `limit`; of one saga when it is named (J10).
     async fn dead_letters(&self, saga: Option<SagaId>, limit: usize) -> Result<Vec<DeadLetter>, JournalError>;

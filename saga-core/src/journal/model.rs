@@ -261,6 +261,19 @@ pub struct SagaSummary {
     pub status: SagaStatus,
 }
 
+/// Which sagas to list, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListFilter {
+    /// Only those that stand like this.
+    pub status: Option<SagaStatus>,
+    /// Only those of this definition.
+    pub definition: Option<String>,
+    /// Only those whose start key begins like this.
+    pub key_prefix: Option<String>,
+    /// Only those older than this one: the last of the page before.
+    pub before: Option<SagaId>,
+}
+
 /// An operation that waits for a human.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {

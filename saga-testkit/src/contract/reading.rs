@@ -1,6 +1,6 @@
 //! J9: what was written is read, whole and in order.
 
-use saga_core::journal::{After, End, Journal as _, SagaStatus, Standing};
+use saga_core::journal::{After, End, Journal as _, ListFilter, SagaStatus, Standing};
 
 use super::Fixture;
 use super::support::{SHORT, append, lease, new_saga, parked, start, turn};
@@ -59,4 +59,50 @@ pub async fn j9_summaries_tell_where_a_saga_stands(fixture: &impl Fixture) {
     journal.fence_lapsed().await.unwrap();
     let orphan = journal.summary(sagas[0].id).await.unwrap().unwrap();
     assert_eq!(orphan.status, SagaStatus::Waiting, "it waits for a worker");
+}
+
+/// People look for sagas by where they stand, by definition and by key, newest first, page by page.
+pub async fn j9_sagas_are_listed_newest_first_by_what_is_asked_for(fixture: &impl Fixture) {
+    let journal = fixture.fresh().await;
+    let lease = lease(&journal).await;
+    let keys = ["a-running", "a-waiting", "b-attention", "b-watching", "c-done", "c-back"];
+    let sagas = start(&journal, Some(lease), &keys).await;
+    let after = [
+        After::Keep,
+        parked(None),
+        After::Park { wake_at: None, standing: Standing::NeedsAttention },
+        After::Park { wake_at: None, standing: Standing::Watching },
+        After::End(End::Completed),
+        After::End(End::RolledBack),
+    ];
+    for (saga, after) in sagas.iter().zip(after) {
+        append(&journal, lease, turn(saga, 1, after)).await;
+    }
+    let other = saga_core::journal::NewSaga { definition: "refund".to_owned(), ..new_saga("a-refund") };
+    journal.start(Some(lease), std::slice::from_ref(&other)).await.unwrap();
+    let found = async |filter: ListFilter, limit| {
+        let found = journal.list(&filter, limit).await.unwrap();
+        found.into_iter().map(|summary| summary.header.key).collect::<Vec<_>>()
+    };
+    let all = found(ListFilter::default(), 100).await;
+    assert_eq!(all, ["a-refund", "c-back", "c-done", "b-watching", "b-attention", "a-waiting", "a-running"]);
+    let order = ListFilter { definition: Some("order".to_owned()), ..ListFilter::default() };
+    assert_eq!(found(order.clone(), 2).await, ["c-back", "c-done"]);
+    let next = ListFilter { before: Some(sagas[4].id), ..order };
+    assert_eq!(found(next, 2).await, ["b-watching", "b-attention"]);
+    let prefix = ListFilter { key_prefix: Some("a-".to_owned()), ..ListFilter::default() };
+    assert_eq!(found(prefix, 100).await, ["a-refund", "a-waiting", "a-running"]);
+    for (status, expected) in [
+        (SagaStatus::Running, &["a-refund", "a-running"][..]),
+        (SagaStatus::Waiting, &["a-waiting"]),
+        (SagaStatus::NeedsAttention, &["b-attention"]),
+        (SagaStatus::Watching, &["b-watching"]),
+        (SagaStatus::Ended(End::Completed), &["c-done"]),
+        (SagaStatus::Ended(End::RolledBack), &["c-back"]),
+    ] {
+        let filter = ListFilter { status: Some(status), ..ListFilter::default() };
+        assert_eq!(found(filter, 100).await, expected, "{status:?}");
+    }
+    let strange = ListFilter { key_prefix: Some("%'_\\".to_owned()), ..ListFilter::default() };
+    assert_eq!(found(strange, 100).await, [""; 0]);
 }

@@ -8,14 +8,15 @@ use std::time::Duration;
 use saga_core::definition::Outline;
 use saga_core::journal::{After, ClaimOne, End, Journal, JournalError, Lease, Standing, Turn};
 
-use saga_core::journal::Message;
+use saga_core::journal::{ListFilter, Message};
 
 use super::Fixture;
 use super::support::{LONG, SHORT, closes, new_saga, opens, parked, turn};
 use crate::faults::{Fault, FaultJournal, Planned};
 
 /// The calls that the story makes, and how often.
-const POINTS: [(&str, usize); 19] = [
+const POINTS: [(&str, usize); 20] = [
+    ("list", 1),
     ("send", 1),
     ("inbox", 1),
     ("register", 1),
@@ -168,6 +169,8 @@ async fn tell(journal: &impl Journal, sagas: &[saga_core::journal::NewSaga]) -> 
         let texts = history.turns.into_iter().map(|stored| stored.body).collect();
         story.insert(saga.key.clone(), (texts, format!("{status:?}")));
     }
+    let listed = sent(async || journal.list(&ListFilter::default(), 10).await).await;
+    assert_eq!(listed.len(), sagas.len());
     let letters = sent(async || journal.dead_letters(None, 10).await).await;
     assert_eq!(letters, [], "the dead letter is closed");
     story
