@@ -42,6 +42,9 @@ struct Job {
     /// An empty Postgres database, instead of a SQLite file of its own.
     #[arg(long)]
     database_url: Option<String>,
+    /// Work in this directory and leave everything there, to be looked at with `sagactl`.
+    #[arg(long)]
+    keep: Option<PathBuf>,
     /// Also write the result as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -105,11 +108,20 @@ async fn job(job: Job) -> Result<ExitCode, JobError> {
         fault_rate: job.fault_rate,
         database_url: job.database_url,
     };
-    let dir = tempfile::Builder::new().prefix("confirm-checkout-").tempdir()?;
-    let done = run(&settings, dir.path()).await;
-    if !matches!(&done, Ok(report) if report.findings.is_empty()) {
-        eprintln!("what is left is in {}", dir.keep().display());
-    }
+    let done = match job.keep {
+        Some(dir) => {
+            std::fs::create_dir_all(&dir)?;
+            run(&settings, &dir).await
+        }
+        None => {
+            let dir = tempfile::Builder::new().prefix("confirm-checkout-").tempdir()?;
+            let done = run(&settings, dir.path()).await;
+            if !matches!(&done, Ok(report) if report.findings.is_empty()) {
+                eprintln!("what is left is in {}", dir.keep().display());
+            }
+            done
+        }
+    };
     let report = done?;
     println!("{}", table(&report));
     for letter in &report.dead_letters {

@@ -1,0 +1,325 @@
+//! An operator's command line over the engine: find sagas, read what happened to them, and decide about
+//! those that wait for a human. It is a library function, so that a team's own binary can offer it for the
+//! team's own definitions.
+
+pub mod history;
+
+use std::fmt::Write as _;
+
+use clap::{Args, Subcommand, ValueEnum};
+use comfy_table::Table;
+use comfy_table::presets::ASCII_MARKDOWN;
+use saga_core::engine::{OperatorError, OutcomeError, Resolution};
+use saga_core::journal::{DeadLetter, End, JournalError, ListFilter, SagaStatus, SagaSummary};
+use saga_core::{CheckpointError, Engine, Payload, SagaId};
+use serde_json::{Value, json};
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+#[non_exhaustive]
+pub enum Command {
+    /// Sagas, newest first.
+    List {
+        /// Only those that stand like this.
+        #[arg(long)]
+        status: Option<Status>,
+        /// Only those of this definition.
+        #[arg(long)]
+        definition: Option<String>,
+        /// Only those whose start key begins like this.
+        #[arg(long)]
+        key: Option<String>,
+        /// Only those older than this saga: the last one of the page before.
+        #[arg(long)]
+        before: Option<SagaId>,
+        /// How many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// One saga: its steps, attempts, times and errors.
+    Show {
+        /// The saga's id.
+        saga: SagaId,
+    },
+    /// Operations that wait for a human, oldest first.
+    DeadLetters {
+        /// How many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// How many sagas stand where.
+    Stats,
+    /// Try the step, or its compensation, again, with a fresh budget of attempts.
+    Retry(Decision),
+    /// Ask the participant of a pivot once more whether it happened.
+    Probe(Decision),
+    /// Go on without the step, or without its compensation, which was done by hand.
+    Skip(Decision),
+    /// State that the step certainly did not happen: the saga turns back.
+    NotApplied(Decision),
+    /// Supply the step's result.
+    Supply {
+        /// Which step, who decides, and why.
+        #[command(flatten)]
+        decision: Decision,
+        /// What the step would have returned, as JSON.
+        #[arg(long)]
+        output: String,
+    },
+    /// Have a saga turn back, if it still can.
+    Cancel {
+        /// The saga's id.
+        saga: SagaId,
+        /// Who wants it, and why.
+        #[command(flatten)]
+        who: Who,
+    },
+}
+
+/// A decision about one step of a saga that waits for a human.
+#[derive(Args, Clone, Debug)]
+pub struct Decision {
+    /// The saga's id.
+    pub saga: SagaId,
+    /// The step's name.
+    pub step: String,
+    /// Who decides, and why.
+    #[command(flatten)]
+    pub who: Who,
+}
+
+/// Who decides, and why: both are journalled.
+#[derive(Args, Clone, Debug)]
+pub struct Who {
+    /// Who you are.
+    #[arg(long)]
+    pub actor: String,
+    /// Why.
+    #[arg(long)]
+    pub reason: String,
+}
+
+/// Where a saga stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Status {
+    /// A worker has it.
+    Running,
+    /// It waits for its time, a signal, or a worker.
+    Waiting,
+    /// It waits for a human.
+    Attention,
+    /// Rolled back, and watched for late effects.
+    Watching,
+    /// Over: every step is done.
+    Completed,
+    /// Over: everything is undone.
+    RolledBack,
+}
+
+impl Status {
+    const ALL: [Self; 6] =
+        [Self::Running, Self::Waiting, Self::Attention, Self::Watching, Self::Completed, Self::RolledBack];
+
+    fn status(self) -> SagaStatus {
+        match self {
+            Self::Running => SagaStatus::Running,
+            Self::Waiting => SagaStatus::Waiting,
+            Self::Attention => SagaStatus::NeedsAttention,
+            Self::Watching => SagaStatus::Watching,
+            Self::Completed => SagaStatus::Ended(End::Completed),
+            Self::RolledBack => SagaStatus::Ended(End::RolledBack),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Attention => "attention",
+            Self::Watching => "watching",
+            Self::Completed => "completed",
+            Self::RolledBack => "rolled-back",
+        }
+    }
+
+    fn of(status: SagaStatus) -> &'static str {
+        Self::ALL.into_iter().find(|known| known.status() == status).map_or("unknown", Self::name)
+    }
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SagactlError {
+    /// The journal could not be read.
+    #[error("the journal cannot be read: {source}")]
+    Journal {
+        /// Why.
+        #[from]
+        source: JournalError,
+    },
+    /// The history could not be read.
+    #[error("the saga cannot be read: {source}")]
+    History {
+        /// Why.
+        #[from]
+        source: OutcomeError,
+    },
+    /// The decision was refused.
+    #[error("{source}")]
+    Decision {
+        /// Why.
+        #[from]
+        source: OperatorError,
+    },
+    /// There is no such saga.
+    #[error("there is no saga {saga}")]
+    NotFound {
+        /// The saga.
+        saga: SagaId,
+    },
+    /// The output is not JSON.
+    #[error("--output is not JSON: {source}")]
+    Output {
+        /// Why.
+        #[from]
+        source: CheckpointError,
+    },
+}
+
+/// Runs the command, and returns what to print: a table for people, or JSON for programs.
+///
+/// # Errors
+/// See [`SagactlError`].
+pub async fn run(engine: &Engine, command: Command, as_json: bool) -> Result<String, SagactlError> {
+    match command {
+        Command::List { status, definition, key, before, limit } => {
+            let status = status.map(Status::status);
+            let filter = ListFilter { status, definition, key_prefix: key, before };
+            Ok(list(&engine.list(&filter, limit).await?, as_json))
+        }
+        Command::Show { saga } => {
+            let summary = engine.status(saga).await?.ok_or(SagactlError::NotFound { saga })?;
+            let turns = engine.history(saga).await?.ok_or(SagactlError::NotFound { saga })?;
+            let attempts = history::attempts(&turns);
+            Ok(if as_json {
+                let attempts: Vec<Value> = attempts.iter().map(history::Attempt::to_json).collect();
+                json!({ "saga": describe(&summary), "attempts": attempts }).to_string()
+            } else {
+                format!("{}\n{}", headline(&summary), history::tree(&attempts))
+            })
+        }
+        Command::DeadLetters { limit } => Ok(letters(&engine.dead_letters(limit).await?, as_json)),
+        Command::Stats => stats(engine, as_json).await,
+        Command::Retry(decision) => decide(engine, decision, Resolution::Retry).await,
+        Command::Probe(decision) => decide(engine, decision, Resolution::Probe).await,
+        Command::Skip(decision) => decide(engine, decision, Resolution::Skip).await,
+        Command::NotApplied(decision) => decide(engine, decision, Resolution::NotApplied).await,
+        Command::Supply { decision, output } => {
+            let output = Payload::from_json(output)?;
+            decide(engine, decision, Resolution::Supply(output)).await
+        }
+        Command::Cancel { saga, who } => {
+            engine.operator().cancel(saga, &who.actor, &who.reason).await?;
+            Ok(format!("{saga} was told; `show` tells whether it came in time"))
+        }
+    }
+}
+
+async fn decide(engine: &Engine, decision: Decision, resolution: Resolution) -> Result<String, SagactlError> {
+    let Decision { saga, step, who } = decision;
+    let name = resolution.as_str().to_owned();
+    engine.operator().resolve(saga, &step, resolution, &who.actor, &who.reason).await?;
+    Ok(format!("{saga} {step}: {name}, journalled; any worker goes on with it"))
+}
+
+fn describe(summary: &SagaSummary) -> Value {
+    json!({
+        "id": summary.header.id.to_string(),
+        "definition": summary.header.definition,
+        "version": summary.header.version,
+        "key": summary.header.key,
+        "status": Status::of(summary.status),
+        "started": summary.header.created_at.to_utc().to_rfc3339(),
+    })
+}
+
+fn headline(summary: &SagaSummary) -> String {
+    let header = &summary.header;
+    let (status, started) = (Status::of(summary.status), header.created_at.to_utc().format("%F %T%.3f"));
+    format!("{} {} v{} {:?}: {status}, started {started}", header.id, header.definition, header.version, header.key)
+}
+
+fn table(titles: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN);
+    table.set_header(titles.to_vec());
+    rows.into_iter().for_each(|row| {
+        table.add_row(row);
+    });
+    table.to_string()
+}
+
+fn list(sagas: &[SagaSummary], as_json: bool) -> String {
+    if as_json {
+        return Value::Array(sagas.iter().map(describe).collect()).to_string();
+    }
+    let row = |summary: &SagaSummary| {
+        let header = &summary.header;
+        vec![
+            header.id.to_string(),
+            format!("{} v{}", header.definition, header.version),
+            header.key.clone(),
+            Status::of(summary.status).to_owned(),
+            header.created_at.to_utc().format("%F %T").to_string(),
+        ]
+    };
+    table(&["saga", "definition", "key", "status", "started"], sagas.iter().map(row).collect())
+}
+
+fn letters(letters: &[DeadLetter], as_json: bool) -> String {
+    let step = |letter: &DeadLetter| letter.step.as_ref().map_or("(the saga)".to_owned(), ToString::to_string);
+    if as_json {
+        let letter = |letter: &DeadLetter| {
+            json!({
+                "saga": letter.saga.to_string(), "key": letter.key, "definition": letter.definition,
+                "step": step(letter), "op": letter.op.as_str(), "reason": letter.reason.as_str(),
+                "error": letter.error, "attempts": letter.attempts,
+                "opened": letter.opened_at.to_utc().to_rfc3339(),
+            })
+        };
+        return Value::Array(letters.iter().map(letter).collect()).to_string();
+    }
+    let row = |letter: &DeadLetter| {
+        vec![
+            letter.saga.to_string(),
+            letter.key.clone(),
+            format!("{} {}", letter.op, step(letter)),
+            letter.reason.to_string(),
+            letter.attempts.to_string(),
+            letter.error.clone(),
+        ]
+    };
+    table(&["saga", "key", "waits", "reason", "attempts", "error"], letters.iter().map(row).collect())
+}
+
+/// How many sagas are counted for each status.
+const COUNTED_MAX: usize = 10_000;
+
+async fn stats(engine: &Engine, as_json: bool) -> Result<String, SagactlError> {
+    let mut counts = Vec::new();
+    for status in Status::ALL {
+        let filter = ListFilter { status: Some(status.status()), ..ListFilter::default() };
+        counts.push((status.name(), engine.list(&filter, COUNTED_MAX).await?.len()));
+    }
+    if as_json {
+        return Ok(Value::Object(counts.into_iter().map(|(name, count)| (name.to_owned(), json!(count))).collect())
+            .to_string());
+    }
+    let count = |count: usize| if count == COUNTED_MAX { format!("{count} or more") } else { count.to_string() };
+    let mut text =
+        table(&["status", "sagas"], counts.iter().map(|(name, n)| vec![(*name).to_owned(), count(*n)]).collect());
+    let open = engine.dead_letters(COUNTED_MAX).await?.len();
+    let _infallible = write!(text, "\n{open} dead letters are open");
+    Ok(text)
+}

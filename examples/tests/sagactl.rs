@@ -1,0 +1,109 @@
+//! The operator's command line, on a journal with sagas of every kind.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use clap::Parser;
+use examples::sagactl::{Command, run};
+use saga_core::{Definition, Engine, Outcome, SagaOutcome, Source as _, StepContext, StepError, step_fn};
+use saga_sqlite::SqliteJournal;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Pays 1, refuses 2, cannot be undone for 3, and waits for a signal for 4.
+fn definition() -> Definition<i64, i64> {
+    Definition::build("pay", 1, |saga, n| {
+        let hold = step_fn(async |_, n: i64| Ok(n)).compensate(async |cx: StepContext, n: i64, _: Outcome<i64>| {
+            if n == 3 && cx.attempt() == 1 { Err(StepError::fatal("the gateway refuses the void")) } else { Ok(()) }
+        });
+        let held = saga.compensatable("hold", hold, n);
+        let wait =
+            saga.when("wait", n.map(|n: i64| n == 4), |saga| saga.wait_for::<i64, _>("go", "go", ().map(|()| None)));
+        let take = step_fn(
+            async |_, (n, _): (i64, Option<Option<i64>>)| {
+                if n == 2 || n == 3 { Err(StepError::rejected("declined")) } else { Ok(n) }
+            },
+        );
+        let taken = saga.pivot("take", take, (held, wait));
+        saga.returns(taken)
+    })
+    .unwrap()
+}
+
+async fn ctl(engine: &Engine, line: &str, json: bool) -> Result<String, String> {
+    let words = std::iter::once("sagactl").chain(line.split_whitespace());
+    let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+    run(engine, cli.command, json).await.map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn an_operator_finds_reads_and_decides() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sagas.db");
+    let definition = definition();
+    let worker = Engine::builder(SqliteJournal::open(&path).await.unwrap()).register(&definition);
+    let worker = worker.poll_interval(std::time::Duration::from_millis(10)).open().await.unwrap();
+    let mut sagas = Vec::new();
+    for n in 1..=4 {
+        sagas.push(worker.start(&definition, &format!("order-{n}"), n).await.unwrap());
+    }
+    for saga in &sagas[..3] {
+        saga.outcome().await.unwrap();
+    }
+    while worker.in_flight() > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    // From another process: it has the definition, and runs nothing.
+    let client = Engine::builder(SqliteJournal::open(&path).await.unwrap()).register(&definition);
+    let client = client.client_only().open().await.unwrap();
+
+    let all = ctl(&client, "list", false).await.unwrap();
+    for expected in ["order-1", "completed", "order-2", "rolled-back", "order-3", "attention", "order-4", "waiting"] {
+        assert!(all.contains(expected), "{expected} is missing:\n{all}");
+    }
+    let waiting: serde_json::Value =
+        serde_json::from_str(&ctl(&client, "list --status waiting --key order-", true).await.unwrap()).unwrap();
+    assert_eq!(waiting.as_array().unwrap().len(), 1);
+    assert_eq!(waiting[0]["key"], "order-4");
+    let stats: serde_json::Value = serde_json::from_str(&ctl(&client, "stats", true).await.unwrap()).unwrap();
+    assert_eq!((&stats["completed"], &stats["attention"]), (&1.into(), &1.into()));
+
+    let third = sagas[2].id();
+    let shown = ctl(&client, &format!("show {third}"), false).await.unwrap();
+    for expected in [
+        "take\n└ ",
+        "failed: declined",
+        "hold\n",
+        "compensate #1",
+        "the gateway refuses the void",
+        "waits for a human (failed)",
+    ] {
+        assert!(shown.contains(expected), "{expected:?} is missing:\n{shown}");
+    }
+    let letters = ctl(&client, "dead-letters", false).await.unwrap();
+    assert!(letters.contains("compensate hold") && letters.contains("order-3"), "{letters}");
+
+    let refused = ctl(&client, &format!("probe {third} hold --actor ann --reason looked"), false).await.unwrap_err();
+    assert!(refused.contains("no pivot with an unknown outcome"), "{refused}");
+    let nameless = ctl(&client, &format!("retry {third} hold --reason looked"), false).await.unwrap_err();
+    assert!(nameless.contains("--actor"), "{nameless}");
+    ctl(&client, &format!("retry {third} hold --actor ann --reason back"), false).await.unwrap();
+    while !matches!(sagas[2].outcome_now().await.unwrap(), Some(SagaOutcome::RolledBack(_))) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let shown = ctl(&client, &format!("show {third}"), false).await.unwrap();
+    assert!(shown.contains("retry by ann: back") && shown.contains("rolled back"), "{shown}");
+
+    let fourth = sagas[3].id();
+    ctl(&client, &format!("cancel {fourth} --actor ann --reason enough"), false).await.unwrap();
+    assert!(matches!(sagas[3].outcome().await.unwrap(), SagaOutcome::RolledBack(_)));
+    let shown: serde_json::Value =
+        serde_json::from_str(&ctl(&client, &format!("show {fourth}"), true).await.unwrap()).unwrap();
+    let whats: Vec<_> = shown["attempts"].as_array().unwrap().iter().map(|attempt| attempt["what"].clone()).collect();
+    assert!(whats.contains(&"cancelled by ann: enough".into()), "{whats:?}");
+    let late = ctl(&client, &format!("cancel {fourth} --actor ann --reason again"), false).await.unwrap_err();
+    assert!(late.contains("cannot be cancelled"), "{late}");
+}
