@@ -14,8 +14,10 @@ use super::batch::Batcher;
 use super::clock::JournalClock;
 use super::dependency::{Dependencies, DependencyPolicy};
 use super::error::OpenError;
+use super::schedule::{Every, Missed, Schedule};
 use super::watch::Watchers;
 use super::{Engine, Inner, incarnation, worker};
+use crate::checkpoint::Checkpoint;
 use crate::definition::{Blueprint, Definition};
 use crate::journal::{Journal, NewSaga};
 use crate::limits::Limits;
@@ -28,6 +30,7 @@ pub struct EngineBuilder {
     blueprints: Vec<Arc<Blueprint>>,
     options: Options,
     limits: Limits,
+    schedules: Vec<Schedule>,
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +61,7 @@ impl EngineBuilder {
                 dependencies: HashMap::new(),
             },
             limits: Limits::default(),
+            schedules: Vec::new(),
         }
     }
 
@@ -135,6 +139,40 @@ impl EngineBuilder {
         self
     }
 
+    /// Starts a saga of this definition at every tick, once over all workers: each worker reckons the same
+    /// ticks, and starts them under the same keys, `name@time`. `input` makes a saga's input of its tick
+    /// and must be pure, so that all workers start the same. A missed tick is known by the last saga of the
+    /// schedule that is still kept.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use saga_core::engine::{Engine, Every, Missed};
+    /// use saga_core::{Definition, Timestamp, journal::MemoryJournal, step_fn};
+    ///
+    /// # fn example() -> Result<(), saga_core::BuildError> {
+    /// let sweep = Definition::build("recovery-sweep", 1, |saga, tick| {
+    ///     let swept = saga.query("sweep", step_fn(async |_, tick: Timestamp| Ok(println!("{tick}"))), tick);
+    ///     saga.returns(swept)
+    /// })?;
+    /// let half_hour = Every::interval(Duration::from_secs(30 * 60));
+    /// let engine = Engine::builder(MemoryJournal::new())
+    ///     .register(&sweep)
+    ///     .schedule("half-hourly", &sweep, half_hour, Missed::RunOnce, |tick| tick);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn schedule<I: Checkpoint, O: Send + 'static>(
+        mut self,
+        name: &str,
+        definition: &Definition<I, O>,
+        every: Every,
+        missed: Missed,
+        input: impl Fn(Timestamp) -> I + Send + Sync + 'static,
+    ) -> Self {
+        self.schedules.push(Schedule::new(name, definition, every, missed, input));
+        self
+    }
+
     /// Where dead letters are reported, again and again until it returns `Ok`. Default: an error event of
     /// `tracing`, once. Without a subscriber nobody sees that: in production set this.
     #[must_use]
@@ -157,7 +195,7 @@ impl EngineBuilder {
     /// # Errors
     /// See [`OpenError`]; nothing runs then.
     pub async fn open(self) -> Result<Engine, OpenError> {
-        let Self { journal, blueprints, options, limits } = self;
+        let Self { journal, blueprints, options, limits, schedules } = self;
         check_outlines(&*journal, &blueprints).await?;
         let blueprints: HashMap<_, _> =
             blueprints.into_iter().map(|blueprint| ((blueprint.name.clone(), blueprint.version), blueprint)).collect();
@@ -192,6 +230,9 @@ impl EngineBuilder {
         });
         if let Some(name) = inner.options.worker.clone() {
             worker::begin(&inner, name).await?;
+            for schedule in schedules {
+                inner.loops.spawn(schedule.run(inner.clone()));
+            }
         }
         Ok(Engine { inner, _alive: Arc::new(alive.drop_guard()) })
     }

@@ -16,6 +16,7 @@ mod incarnation;
 mod mailbox;
 mod operator;
 mod saga;
+mod schedule;
 mod send;
 mod start;
 mod telemetry;
@@ -40,6 +41,9 @@ pub use dependency::{DependencyPolicy, RateLimit, RetryBudget};
 pub use error::{HistoryError, OpenError, OperatorError, OutcomeError, SignalError, StartError};
 pub use handle::{Failure, HistoryTurn, SagaHandle, SagaOutcome};
 pub use operator::Operator;
+#[cfg(feature = "cron")]
+pub use schedule::BadCron;
+pub use schedule::{Every, Missed};
 pub use start::prepare_start;
 
 use self::batch::Batcher;

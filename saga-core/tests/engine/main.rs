@@ -13,6 +13,7 @@ mod journal_faults;
 mod keys;
 mod late;
 mod observed;
+mod schedules;
 mod signals;
 mod stopping;
 mod support;
