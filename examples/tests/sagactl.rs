@@ -71,6 +71,12 @@ async fn an_operator_finds_reads_and_decides() {
     let stats: serde_json::Value = serde_json::from_str(&ctl(&client, "stats", true).await.unwrap()).unwrap();
     assert_eq!((&stats["completed"], &stats["attention"]), (&1.into(), &1.into()));
 
+    let checked = ctl(&client, "check", false).await.unwrap();
+    assert!(checked.contains("can continue") && checked.contains("pay v1") && checked.contains("2 sagas"), "{checked}");
+    let stranger = Engine::builder(SqliteJournal::open(&path).await.unwrap()).client_only().open().await.unwrap();
+    let refused = ctl(&stranger, "check", false).await.unwrap_err();
+    assert!(refused.contains("only another binary can finish"), "{refused}");
+
     let third = sagas[2].id();
     let shown = ctl(&client, &format!("show {third}"), false).await.unwrap();
     for expected in [

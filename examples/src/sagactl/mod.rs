@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
-use saga_core::engine::{OperatorError, OutcomeError, Resolution};
+use saga_core::engine::{CheckReport, OperatorError, OutcomeError, Resolution, Undecodable};
 use saga_core::journal::{DeadLetter, End, JournalError, ListFilter, SagaStatus, SagaSummary};
 use saga_core::{CheckpointError, Engine, Payload, SagaId};
 use serde_json::{Value, json};
@@ -49,6 +49,8 @@ pub enum Command {
     },
     /// How many sagas stand where.
     Stats,
+    /// Before a deploy: which unfinished sagas this binary can continue.
+    Check,
     /// Try the step, or its compensation, again, with a fresh budget of attempts.
     Retry(Decision),
     /// Ask the participant of a pivot once more whether it happened.
@@ -178,6 +180,12 @@ pub enum SagactlError {
         /// The saga.
         saga: SagaId,
     },
+    /// There are unfinished sagas that this binary cannot continue.
+    #[error("{text}\nthere are unfinished sagas that this binary cannot continue")]
+    NotClean {
+        /// Which.
+        text: String,
+    },
     /// The output is not JSON.
     #[error("--output is not JSON: {source}")]
     Output {
@@ -211,6 +219,7 @@ pub async fn run(engine: &Engine, command: Command, as_json: bool) -> Result<Str
         }
         Command::DeadLetters { limit } => Ok(letters(&engine.dead_letters(limit).await?, as_json)),
         Command::Stats => stats(engine, as_json).await,
+        Command::Check => check(&engine.check().await?, as_json),
         Command::Retry(decision) => decide(engine, decision, Resolution::Retry).await,
         Command::Probe(decision) => decide(engine, decision, Resolution::Probe).await,
         Command::Skip(decision) => decide(engine, decision, Resolution::Skip).await,
@@ -301,6 +310,30 @@ fn letters(letters: &[DeadLetter], as_json: bool) -> String {
         ]
     };
     table(&["saga", "key", "waits", "reason", "attempts", "error"], letters.iter().map(row).collect())
+}
+
+fn check(report: &CheckReport, as_json: bool) -> Result<String, SagactlError> {
+    let mut rows: Vec<(String, String, String)> = Vec::new();
+    let kind = |(definition, version): &(String, u32)| format!("{definition} v{version}");
+    for (of, count) in &report.continues {
+        rows.push(("can continue".to_owned(), kind(of), format!("{count} sagas")));
+    }
+    for (of, count) in &report.unregistered {
+        rows.push(("only another binary can finish".to_owned(), kind(of), format!("{count} sagas")));
+    }
+    for Undecodable { saga, step, error, .. } in &report.undecodable {
+        rows.push(("needs an upcaster".to_owned(), format!("{saga} {step}"), error.clone()));
+    }
+    for (saga, error) in &report.unreadable {
+        rows.push(("cannot be read".to_owned(), saga.to_string(), error.clone()));
+    }
+    let text = if as_json {
+        let row = |(verdict, what, detail)| json!({ "verdict": verdict, "what": what, "detail": detail });
+        Value::Array(rows.into_iter().map(row).collect()).to_string()
+    } else {
+        table(&["verdict", "what", "detail"], rows.into_iter().map(|(a, b, c)| vec![a, b, c]).collect())
+    };
+    if report.is_clean() { Ok(text) } else { Err(SagactlError::NotClean { text }) }
 }
 
 /// How many sagas are counted for each status.

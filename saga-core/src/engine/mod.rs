@@ -6,6 +6,7 @@ mod batch;
 mod breaker;
 mod bucket;
 mod builder;
+mod check;
 mod clock;
 mod dependency;
 mod drive;
@@ -37,6 +38,7 @@ pub use crate::machine::Resolution;
 pub use alert::Alert;
 pub use breaker::BreakerPolicy;
 pub use builder::EngineBuilder;
+pub use check::{CheckReport, Undecodable};
 pub use dependency::{DependencyPolicy, RateLimit, RetryBudget};
 pub use error::{HistoryError, OpenError, OperatorError, OutcomeError, SignalError, StartError};
 pub use handle::{Failure, HistoryTurn, SagaHandle, SagaOutcome};
@@ -219,6 +221,16 @@ impl Engine {
     /// When the journal cannot be read, or the history was written by a newer version of this library.
     pub async fn history(&self, saga: SagaId) -> Result<Option<Vec<HistoryTurn>>, OutcomeError> {
         handle::history(&self.inner, saga).await
+    }
+
+    /// Which unfinished sagas this binary can continue, which have a payload that it no longer decodes, and
+    /// which need a definition that it does not have. It reads all that is unfinished, and runs no step: to
+    /// be called by the new binary, as a client, before it is deployed.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn check(&self) -> Result<CheckReport, JournalError> {
+        check::check(&self.inner).await
     }
 
     /// Open dead letters, oldest first, at most `limit`.

@@ -5,6 +5,7 @@
 mod alerts;
 mod attempts;
 mod bad_input;
+mod check;
 mod dead_letters;
 mod deadlines;
 mod dependencies;
