@@ -108,8 +108,7 @@ impl Shop {
         .await
     }
 
-    /// Holds what is held under the key for another 15 minutes, and tells that it is still held: to be
-    /// called before money is taken, and while it is not known whether it was.
+    /// Holds what is held under the key for another 15 minutes, and tells that it is still held.
     ///
     /// # Errors
     /// [`ShopError::ReservationLost`] when it ran out and was given back, or the database's.
@@ -124,6 +123,17 @@ impl Shop {
         .await
     }
 
+    /// Tells that everything under the key is still held, and holds it until it is sold or released: to be
+    /// called before money is taken. From then on nobody knows for how long it is open whether the money was
+    /// taken (the gateway may be down, a human may have to decide), and the goods must not go meanwhile.
+    ///
+    /// # Errors
+    /// [`ShopError::ReservationLost`] when it ran out and was given back, or the database's.
+    pub async fn pin_reservation(&self, key: &str) -> Result<(), ShopError> {
+        let key = key.to_owned();
+        self.transaction(move |tx| Box::pin(async move { extend(tx, &key, i64::MAX).await })).await
+    }
+
     /// Gives back reservations that have run out, and tells how many. To be called now and then; a
     /// reservation that finds too little calls it by itself.
     ///
@@ -132,7 +142,7 @@ impl Shop {
     pub async fn release_expired(&self) -> Result<u64, ShopError> {
         let before = now();
         let query =
-            "SELECT DISTINCT operation_key FROM reservations WHERE status = 'held' AND expires_at < $1 LIMIT $2";
+            "SELECT DISTINCT operation_key FROM reservations WHERE status = 'held' AND expires_at <= $1 LIMIT $2";
         let keys: Vec<(String,)> = sqlx::query_as(query).bind(before).bind(EXPIRED_MAX).fetch_all(&self.pool).await?;
         let mut released = 0;
         for (key,) in keys {
@@ -232,33 +242,33 @@ async fn extend(tx: &mut AnyConnection, key: &str, expires_at: i64) -> Result<()
     Err(ShopError::ReservationLost { key: key.to_owned() })
 }
 
-/// Moves what is held under the key, and ran out before `expired_before`, to where it belongs, once.
+/// Moves what is held under the key, and ran out by `expired_by`, to where it belongs, once.
 /// Tells how many lines that were.
 async fn settle(
     tx: &mut AnyConnection,
     key: String,
     status: &'static str,
     change: &'static str,
-    expired_before: i64,
+    expired_by: i64,
 ) -> Result<u64, ShopError> {
     let mut moved = 0;
     let held: Vec<(String, String, i64)> = sqlx::query_as(
         "SELECT sku, warehouse_id, quantity FROM reservations WHERE operation_key = $1 AND status = 'held' \
-         AND expires_at < $2 ORDER BY sku, warehouse_id",
+         AND expires_at <= $2 ORDER BY sku, warehouse_id",
     )
     .bind(key.clone())
-    .bind(expired_before)
+    .bind(expired_by)
     .fetch_all(&mut *tx)
     .await?;
     for (sku, warehouse_id, quantity) in held {
         let once = "UPDATE reservations SET status = $1 \
-                    WHERE operation_key = $2 AND sku = $3 AND warehouse_id = $4 AND status = 'held' AND expires_at < $5";
+                    WHERE operation_key = $2 AND sku = $3 AND warehouse_id = $4 AND status = 'held' AND expires_at <= $5";
         let won = sqlx::query(once)
             .bind(status)
             .bind(key.clone())
             .bind(sku.clone())
             .bind(warehouse_id.clone())
-            .bind(expired_before)
+            .bind(expired_by)
             .execute(&mut *tx)
             .await?;
         if won.rows_affected() == 1 {

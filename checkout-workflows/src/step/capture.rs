@@ -29,10 +29,10 @@ impl Step for CapturePayment {
     /// None when there is nothing to take.
     type Output = Option<Capture>;
 
-    /// The goods are looked at once more before the money is taken, and held for another while. Each
-    /// attempt does so: as long as nobody knows whether the money was taken, the goods stay held.
+    /// The goods are looked at once more before the money is taken. From here on they do not run out: as long
+    /// as nobody knows whether the money was taken, they stay held, until they are sold or released.
     async fn run(&self, cx: &StepContext, (hold, order, stock): Self::Input) -> Result<Self::Output, StepError> {
-        let held = self.shop.extend_reservation(&stock.reservation_id).await;
+        let held = self.shop.pin_reservation(&stock.reservation_id).await;
         held.map_err(ShopError::into_step_error_before_effect)?;
         let Some(hold) = hold else { return Ok(None) };
         let Some(left) = time_left(cx.now(), &hold) else {
@@ -46,14 +46,9 @@ impl Step for CapturePayment {
 
     /// Nothing is voided or paid back on a guess: the gateway closes the key, and what it then says
     /// stays true.
-    async fn probe(&self, cx: &StepContext, (hold, _, stock): Self::Input) -> Result<Probe<Self::Output>, StepError> {
+    async fn probe(&self, cx: &StepContext, (hold, _, _): Self::Input) -> Result<Probe<Self::Output>, StepError> {
         if hold.is_none() {
             return Ok(Probe::Applied(None));
-        }
-        // A reservation that is lost by now changes nothing about what became of the money.
-        match self.shop.extend_reservation(&stock.reservation_id).await {
-            Ok(_) | Err(ShopError::ReservationLost { .. }) => {}
-            Err(error) => return Err(error.into_step_error()),
         }
         Ok(match self.gateway.close(cx.step_key()).await? {
             Operation::Done { id, .. } => Probe::Applied(Some(Capture { transaction_id: id })),

@@ -1,13 +1,16 @@
 //! Recurring sagas: one start for each tick, over all workers.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::SecondsFormat;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tracing::{error, warn};
 
+use super::attempt::panic_message;
 use super::error::StartError;
 use super::incarnation::outage_delay;
 use super::{Inner, start};
@@ -217,7 +220,21 @@ impl Schedule {
     async fn start(&self, inner: &Arc<Inner>, tick: Timestamp) {
         let key = self.key(tick);
         for tries in 0.. {
-            match (self.begin)(inner.clone(), key.clone(), tick).await {
+            // The input is the user's code, and may panic: that costs this tick, and no other.
+            let begin = async { (self.begin)(inner.clone(), key.clone(), tick).await };
+            let begun = match AssertUnwindSafe(begin).catch_unwind().await {
+                Ok(begun) => begun,
+                Err(panic) => {
+                    error!(
+                        schedule = self.name,
+                        key,
+                        panic = panic_message(&*panic),
+                        "making the tick's input panicked"
+                    );
+                    return;
+                }
+            };
+            match begun {
                 Ok(()) | Err(StartError::Closed) => return,
                 Err(problem @ StartError::Unavailable { .. }) => {
                     warn!(schedule = self.name, key, %problem, "the tick was not started; trying again");
