@@ -100,6 +100,13 @@ impl StepError {
         self
     }
 
+    /// The same error of an attempt that certainly had no effect, for example because it was rolled back.
+    #[must_use]
+    pub fn without_effect(mut self) -> Self {
+        self.fault.effect = Effect::NotApplied;
+        self
+    }
+
     /// What will be journalled of this error.
     #[must_use]
     pub fn fault(&self) -> &Fault {

@@ -12,7 +12,10 @@ mod schema;
 mod sql;
 mod start_in;
 
+mod transactional;
+
 pub use builder::PostgresBuilder;
-pub use fence::{Entry, Fence, Undo};
+pub use fence::{Closed, Entry, Fence, Undo};
 pub use journal::PostgresJournal;
 pub use start_in::{StartInError, start_in};
+pub use transactional::{Transactional, TransactionalCompensation, TransactionalStep};

@@ -13,7 +13,8 @@ use sqlx::{Executor as _, Row as _, SqliteConnection};
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS saga_fence (
     key   BLOB PRIMARY KEY,
     state INTEGER NOT NULL,
-    at    BIGINT NOT NULL
+    at    BIGINT NOT NULL,
+    left_behind TEXT
 )";
 
 /// What a step finds, see [`Fence::enter`].
@@ -36,6 +37,15 @@ pub enum Undo {
     Null,
     /// It was undone by an earlier call: do nothing.
     Repeated,
+}
+
+/// What a probe finds, see [`Fence::close`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Closed {
+    /// It was done.
+    Applied,
+    /// It was not done, or was undone, and is refused when it comes.
+    NotApplied,
 }
 
 /// The fence: one row for each operation, written in the transaction that has the effect.
@@ -104,6 +114,36 @@ impl Fence {
         let undo = sqlx::query("UPDATE saga_fence SET state = ?1 WHERE key = ?2");
         undo.bind(UNDONE).bind(step_key.as_uuid()).execute(transaction).await?;
         Ok(Undo::Applied)
+    }
+
+    /// Tells whether the step was done, and makes sure that it will not be if it was not: an answer to a
+    /// probe that stays true.
+    ///
+    /// # Errors
+    /// When the database fails: roll back.
+    pub async fn close(transaction: &mut SqliteConnection, step_key: IdempotencyKey) -> Result<Closed, sqlx::Error> {
+        let fresh = insert(transaction, step_key, UNDONE).await?;
+        let applied = !fresh && state(transaction, step_key).await? == DONE;
+        Ok(if applied { Closed::Applied } else { Closed::NotApplied })
+    }
+
+    /// Stores what a step leaves beside its mark, for who comes again.
+    pub(crate) async fn leave(
+        transaction: &mut SqliteConnection,
+        key: IdempotencyKey,
+        left: &str,
+    ) -> Result<(), sqlx::Error> {
+        let leave = sqlx::query("UPDATE saga_fence SET left_behind = ?1 WHERE key = ?2");
+        leave.bind(left.to_owned()).bind(key.as_uuid()).execute(transaction).await.map(drop)
+    }
+
+    /// What a step left.
+    pub(crate) async fn output(
+        transaction: &mut SqliteConnection,
+        key: IdempotencyKey,
+    ) -> Result<Option<String>, sqlx::Error> {
+        let left = sqlx::query("SELECT left_behind FROM saga_fence WHERE key = ?1").bind(key.as_uuid());
+        left.fetch_one(transaction).await?.try_get("left_behind")
     }
 
     /// Forgets operations that were entered longer ago than this, and tells how many. Keep them for longer

@@ -10,8 +10,10 @@ mod migrate;
 mod rows;
 mod sql;
 mod start;
+mod transactional;
 mod wake;
 
-pub use fence::{Entry, Fence, Undo};
+pub use fence::{Closed, Entry, Fence, Undo};
 pub use journal::SqliteJournal;
 pub use start::{StartInError, start_in};
+pub use transactional::{Transactional, TransactionalCompensation, TransactionalStep};

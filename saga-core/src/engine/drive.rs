@@ -179,6 +179,11 @@ impl Driver {
         self.saga.turn_written();
         let definition = &self.saga.blueprint.name;
         if let Some(end) = ending {
+            let untaken = self.saga.state().untaken_signals();
+            if let Some((first, _)) = untaken.first() {
+                warn!(saga.id = %self.saga.id, signals = untaken.len(), first, "the saga ended, and no step took a signal");
+                telemetry::untaken_signals(definition, untaken.len() as u64);
+            }
             telemetry::ended(definition, end);
         }
         if late_effects > 0 {

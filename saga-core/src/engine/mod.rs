@@ -149,7 +149,9 @@ impl Engine {
     /// [`wait_for`](crate::SagaBuilder::wait_for) may be waiting for. From any process, also before the
     /// saga is there: the signal is kept until a step takes it. `message_id` marks it: the same id again
     /// is [`Sent::Duplicate`], and comes once. A saga that is over answers [`Sent::TooLate`]: what that
-    /// means is the sender's to decide, and never to ignore (a payment that came too late is paid back).
+    /// means is the sender's to decide, and never to ignore (a payment that came too late is paid back). One
+    /// that was accepted, and that no step has taken when the saga ends, is counted
+    /// (`saga_untaken_signals_total`) and logged.
     ///
     /// ```
     /// # async fn example(engine: saga_core::Engine) -> Result<(), saga_core::engine::SignalError> {

@@ -26,6 +26,11 @@ pub(crate) fn ended(definition: &Arc<str>, end: End) {
     counter!(name, "definition" => definition.clone()).increment(1);
 }
 
+/// Signals that no step has taken when their saga ended.
+pub(crate) fn untaken_signals(definition: &Arc<str>, count: u64) {
+    counter!("saga_untaken_signals_total", "definition" => definition.clone()).increment(count);
+}
+
 /// Effects came after their compensations.
 pub(crate) fn late_effects(definition: &Arc<str>, count: u64) {
     counter!("saga_late_effects_total", "definition" => definition.clone()).increment(count);

@@ -122,7 +122,7 @@ pub struct Message {
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sent {
-    /// It is kept until the saga takes it in.
+    /// It is kept until the saga takes it in, or ends.
     Accepted,
     /// It had been sent before.
     Duplicate,

@@ -72,8 +72,15 @@ async fn an_early_signal_waits_and_the_first_of_several_is_taken() {
         engine.signal("order", "k", "paid", &cents, id).await.unwrap();
     }
     engine.signal("order", "k", "something else", &0_i64, "evt-3").await.unwrap();
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _installed = metrics::set_default_local_recorder(&recorder);
     let saga = engine.start(&definition, "k", "o".to_owned()).await.unwrap();
     assert_eq!(completed(&saga).await, "7 paid");
+    // Two are left, and are not passed over in silence.
+    let counted = snapshotter.snapshot().into_vec();
+    let untaken = counted.iter().find(|(key, ..)| key.key().name() == "saga_untaken_signals_total").unwrap();
+    assert!(matches!(untaken.3, metrics_util::debugging::DebugValue::Counter(2)), "{:?}", untaken.3);
 }
 
 #[tokio::test(start_paused = true)]
