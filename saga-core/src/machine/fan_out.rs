@@ -62,6 +62,9 @@ impl SagaState {
 
     /// A step whose items have all gone by is done; what it leaves is what its items left.
     pub(super) fn gather(&self, plan: &Plan) -> Option<Record> {
+        if !self.steps().iter().any(|step| step.phase() == Phase::Open) {
+            return None;
+        }
         let mut done: Vec<bool> = self.steps()[..plan.steps().len()].iter().map(|s| s.phase() == Phase::Open).collect();
         for item in &self.steps()[plan.steps().len()..] {
             done[item.origin] &= item.phase().went_by();
@@ -70,14 +73,27 @@ impl SagaState {
         Some(Record::Done { step: self.steps()[gathered].name().clone(), output: Payload::null() })
     }
 
-    /// For each step of the plan, whether another of its items may have `phase` beside those that have it.
-    pub(super) fn room(&self, plan: &Plan, phase: Phase) -> Vec<bool> {
+    /// For each step of the plan, whether another of its items may have `phase` beside those that have it;
+    /// nothing when no step has items.
+    pub(super) fn room(&self, plan: &Plan, phase: Phase) -> Room {
+        if self.steps().len() == plan.steps().len() {
+            return Room(Vec::new());
+        }
         let room = plan.steps().iter().map(|step| step.each.map_or(usize::MAX, NonZeroUsize::get));
         let mut room: Vec<usize> = room.collect();
         for item in &self.steps()[plan.steps().len()..] {
             let taken = usize::from(item.phase() == phase);
             room[item.origin] = room[item.origin].saturating_sub(taken);
         }
-        room.into_iter().map(|room| room > 0).collect()
+        Room(room.into_iter().map(|room| room > 0).collect())
+    }
+}
+
+/// Where there is room for another item, see [`SagaState::room`].
+pub(super) struct Room(Vec<bool>);
+
+impl Room {
+    pub(super) fn has(&self, step: usize) -> bool {
+        self.0.get(step).copied().unwrap_or(true)
     }
 }

@@ -63,6 +63,9 @@ impl SagaState {
 
     /// A step that waits for a signal, when the signal has come.
     pub(super) fn take_signal(&self, plan: &Plan) -> Option<Record> {
+        if self.signals.is_empty() {
+            return None;
+        }
         let takes = |(index, planned): (usize, &crate::definition::StepPlan)| {
             let step = &self.steps()[index];
             let waits = planned.kind == Kind::Signal && step.phase() == super::phase::Phase::Waiting;

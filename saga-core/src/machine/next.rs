@@ -131,9 +131,9 @@ impl SagaState {
             Phase::Waiting if halted => self.is_in_doubt(plan, *index) && is_due(step, now),
             Phase::Pending if halted => false,
             Phase::Pending if self.is_passed_over(plan, *index) => false,
-            Phase::Pending if step.item().is_some() => room[self.origin(*index)],
+            Phase::Pending if step.item().is_some() => room.has(self.origin(*index)),
             Phase::Pending => self.planned(plan, *index).after.iter().all(|&before| self.went_by(plan, before)),
-            phase => phase == Phase::Waiting && is_due(step, now) && room[self.origin(*index)],
+            phase => phase == Phase::Waiting && is_due(step, now) && room.has(self.origin(*index)),
         };
         let (step, ready) = steps().find(ready)?;
         if self.planned(plan, step).kind.is_pure() || self.fans_out(plan, step) {
@@ -220,7 +220,7 @@ impl SagaState {
             return None;
         }
         if self.begins_anew(plan, index, now) {
-            let room = self.room(plan, Phase::Running)[self.origin(index)] && !held.holds(index, now);
+            let room = self.room(plan, Phase::Running).has(self.origin(index)) && !held.holds(index, now);
             return room.then_some(Next::Begin { step: index, op: Op::Run });
         }
         let name = step.name().clone();
@@ -265,7 +265,7 @@ impl SagaState {
                 return Some(call_human(step, Op::Compensate, AttentionReason::KeyExpired));
             }
             let begins = again || standing && !is_owed_after(plan, &owed, self.origin(index));
-            if begins && room[self.origin(index)] {
+            if begins && room.has(self.origin(index)) {
                 return Some(Next::Begin { step: index, op: Op::Compensate });
             }
         }
