@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use saga_core::definition::Outline;
 use saga_core::journal::{
-    Appended, Claim, ClaimOne, DeadLetter, History, Journal, JournalError, Lease, ListFilter, Message, NewSaga,
-    Received, SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
+    Appended, Claim, ClaimOne, DeadEvent, DeadLetter, History, Journal, JournalError, Lease, ListFilter, LockEntry,
+    Message, NewSaga, OutboxBatch, Received, SagaHeader, SagaSummary, Sent, SettledEvent, StartReceipt, Turn,
 };
 use saga_core::{Epoch, SagaId, Timestamp, async_trait};
 
@@ -137,8 +137,32 @@ impl Journal for Counting {
         self.count(0).mark_alerted(letters).await
     }
 
-    async fn sweep(&self, retention: Duration, limit: usize) -> Result<u64, JournalError> {
-        self.count(0).sweep(retention, limit).await
+    async fn outbox(&self, lease: Lease, limit: usize) -> Result<OutboxBatch, JournalError> {
+        self.count(0).outbox(lease, limit).await
+    }
+
+    async fn settle_events(&self, lease: Lease, settled: &[SettledEvent]) -> Result<(), JournalError> {
+        self.count(0).settle_events(lease, settled).await
+    }
+
+    async fn dead_events(&self, limit: usize) -> Result<Vec<DeadEvent>, JournalError> {
+        self.count(0).dead_events(limit).await
+    }
+
+    async fn revive_event(&self, id: &str, again: bool) -> Result<bool, JournalError> {
+        self.count(0).revive_event(id, again).await
+    }
+
+    async fn locks(&self, limit: usize) -> Result<Vec<LockEntry>, JournalError> {
+        self.count(0).locks(limit).await
+    }
+
+    async fn expired(&self, retention: Duration, limit: usize) -> Result<Vec<SagaId>, JournalError> {
+        self.count(0).expired(retention, limit).await
+    }
+
+    async fn forget(&self, sagas: &[SagaId], retention: Duration) -> Result<u64, JournalError> {
+        self.count(0).forget(sagas, retention).await
     }
 
     async fn wait_for_work(&self, timeout: Duration) {

@@ -104,7 +104,18 @@ async fn an_operator_finds_reads_and_decides() {
     assert!(shown.contains("retry by ann: back") && shown.contains("rolled back"), "{shown}");
 
     let fourth = sagas[3].id();
-    ctl(&client, &format!("cancel {fourth} --actor ann --reason enough"), false).await.unwrap();
+    let picture = ctl(&client, &format!("diagram {fourth}"), false).await.unwrap();
+    assert!(picture.starts_with("flowchart TD") && picture.contains("class s0 done"), "{picture}");
+    let picture = ctl(&client, "diagram pay --dot", false).await.unwrap();
+    assert!(picture.starts_with("digraph \"pay v1\""), "{picture}");
+    assert!(ctl(&client, "diagram nothing", false).await.unwrap_err().contains("no definition nothing v1"));
+    assert_eq!(ctl(&client, "locks", true).await.unwrap(), "[]");
+    assert_eq!(ctl(&client, "dead-events", true).await.unwrap(), "[]");
+    let unknown = ctl(&client, "republish none --actor ann --reason mended", false).await.unwrap_err();
+    assert!(unknown.contains("waits for a decision"), "{unknown}");
+
+    let done = ctl(&client, &format!("rollback {fourth} --actor ann --reason enough"), false).await.unwrap();
+    assert!(done.contains("is rolled back"), "{done}");
     assert!(matches!(sagas[3].outcome().await.unwrap(), SagaOutcome::RolledBack(_)));
     let shown: serde_json::Value =
         serde_json::from_str(&ctl(&client, &format!("show {fourth}"), true).await.unwrap()).unwrap();

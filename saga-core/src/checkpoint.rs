@@ -39,6 +39,11 @@ impl Payload {
         Self(RawValue::NULL.to_owned().into())
     }
 
+    /// The JSON text `{}`.
+    pub(crate) fn empty_object() -> Self {
+        Self(RawValue::from_string("{}".to_owned()).expect("an object").into())
+    }
+
     /// Takes a JSON text as it stands, for example one that an operator supplies.
     ///
     /// # Errors

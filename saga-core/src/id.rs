@@ -20,6 +20,16 @@ impl SagaId {
         Self(Uuid::now_v7())
     }
 
+    /// The id of a saga that this one starts, the same for the same `name`: it keeps this saga's time, and
+    /// takes its random bits from the name.
+    #[must_use]
+    pub fn derived(self, name: &str) -> Self {
+        let mut bytes = *Uuid::new_v5(&self.0, name.as_bytes()).as_bytes();
+        bytes[..6].copy_from_slice(&self.0.as_bytes()[..6]);
+        bytes[6] = 0x70 | (bytes[6] & 0x0f);
+        Self(Uuid::from_bytes(bytes))
+    }
+
     /// The id as a UUID, for storage.
     #[must_use]
     pub fn as_uuid(self) -> Uuid {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod checkpoint;
+pub mod codec;
 pub mod definition;
 pub mod engine;
 pub mod fault;
@@ -8,13 +9,16 @@ pub mod id;
 pub mod journal;
 pub mod limits;
 pub mod machine;
+pub mod publish;
 pub mod retry;
 pub mod step;
 pub mod time;
 
 pub use async_trait::async_trait;
 pub use checkpoint::{Checkpoint, CheckpointError, Digest, Payload};
-pub use definition::{BuildError, Definition, InputHandle, Kind, Plan, SagaBuilder, Soft, Source, StepHandle};
+pub use definition::{
+    BuildError, Definition, Event, InputHandle, Kind, LateSignal, Locks, Plan, SagaBuilder, Soft, Source, StepHandle,
+};
 pub use engine::{Engine, SagaHandle, SagaOutcome};
 pub use fault::{Class, Effect, Fault, StepError};
 pub use id::{Epoch, IdempotencyKey, Op, SagaId, StepName};

@@ -60,7 +60,7 @@ CREATE TABLE {schema}.live (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
 COMMENT ON TABLE {schema}.live IS 'Who owns each saga that has not ended, and when it is due';
 COMMENT ON COLUMN {schema}.live.owner IS 'The epoch of the lease that owns it; none while it is parked';
-COMMENT ON COLUMN {schema}.live.standing IS 'While parked: 0 waits, 1 needs a human, 2 rolled back and watched for late effects';
+COMMENT ON COLUMN {schema}.live.standing IS 'While parked: 0 waits, 1 needs a human, 2 rolled back and watched for late effects, 3 completed and kept for its parent, 4 set aside as a whole';
 CREATE INDEX live_due ON {schema}.live (definition, version, due_at) WHERE owner IS NULL AND due_at IS NOT NULL;
 CREATE INDEX live_owner ON {schema}.live (owner) WHERE owner IS NOT NULL;
 
@@ -106,6 +106,47 @@ CREATE TABLE {schema}.message (
 );
 COMMENT ON COLUMN {schema}.message.read_seq IS 'The turn that took it in; none while it is unread';
 CREATE INDEX message_unread ON {schema}.message (definition, key, nth) WHERE read_seq IS NULL;
+
+-- Events that wait to be published, or, when they are dead, for a human. They outlive their sagas.
+CREATE TABLE {schema}.outbox (
+    saga_id  uuid        NOT NULL,
+    seq      integer     NOT NULL,
+    nth      integer     NOT NULL,
+    event_id text        NOT NULL,
+    topic    text        NOT NULL,
+    headers  text        NOT NULL,
+    payload  text        NOT NULL,
+    epoch    bigint      NOT NULL,
+    at       timestamptz NOT NULL,
+    due_at   timestamptz NOT NULL,
+    attempts integer     NOT NULL DEFAULT 0,
+    error    text,
+    dead     boolean     NOT NULL DEFAULT false,
+    PRIMARY KEY (saga_id, seq, nth)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+COMMENT ON COLUMN {schema}.outbox.epoch IS 'The lease whose worker publishes it';
+CREATE UNIQUE INDEX outbox_event ON {schema}.outbox (event_id);
+CREATE INDEX outbox_relay ON {schema}.outbox (epoch, saga_id, seq, nth) WHERE NOT dead;
+CREATE INDEX outbox_dead ON {schema}.outbox (at) WHERE dead;
+
+-- Lines of sagas, one for each entity. Whoever is first in all its lines has its locks.
+CREATE TABLE {schema}.lock (
+    key      text        NOT NULL,
+    saga_id  uuid        NOT NULL,
+    step     text        NOT NULL,
+    arrival  bigint      NOT NULL,
+    token    bigint,
+    asked_at timestamptz NOT NULL,
+    read_seq integer,
+    PRIMARY KEY (key, saga_id)
+);
+COMMENT ON COLUMN {schema}.lock.token IS 'The fencing token, from when the saga has the lock';
+COMMENT ON COLUMN {schema}.lock.read_seq IS 'The turn that took the grant in; none while it is unread';
+CREATE INDEX lock_line ON {schema}.lock (key, arrival);
+CREATE INDEX lock_saga ON {schema}.lock (saga_id);
+CREATE INDEX lock_granted ON {schema}.lock (saga_id) WHERE token IS NOT NULL AND read_seq IS NULL;
+CREATE SEQUENCE {schema}.lock_arrival;
+CREATE SEQUENCE {schema}.lock_token;
 
 -- For people: the records of each turn as rows.
 CREATE VIEW {schema}.record AS

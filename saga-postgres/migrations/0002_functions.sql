@@ -113,12 +113,23 @@ BEGIN
         -- A message that came a moment ago: its sender saw an owner, and woke nobody. This is a new statement,
         -- whose rows are locked: it sees every message whose sender did not wait for this transaction.
         UPDATE {schema}.live l SET due_at = v_now FROM unnest(p_parked) AS p(saga)
-        WHERE l.saga_id = p.saga AND l.owner IS NULL AND p.saga = ANY (v_written) AND EXISTS (
+        WHERE l.saga_id = p.saga AND l.owner IS NULL AND l.standing <> 4 AND p.saga = ANY (v_written) AND EXISTS (
             SELECT 1 FROM {schema}.saga s JOIN {schema}.message m ON m.definition = s.definition AND m.key = s.key
-            WHERE s.saga_id = p.saga AND m.read_seq IS NULL);
+            WHERE s.saga_id = p.saga AND m.read_seq IS NULL
+            UNION ALL
+            SELECT 1 FROM {schema}.lock k WHERE k.saga_id = p.saga AND k.token IS NOT NULL AND k.read_seq IS NULL);
     END IF;
     IF v_ended IS NOT NULL THEN
         DELETE FROM {schema}.live l USING unnest(v_ended) AS e(saga) WHERE l.saga_id = e.saga;
+        -- Likewise: a sender either sees that the saga is over, or its message is seen here.
+        PERFORM 1 FROM unnest(v_ended) AS e(saga) JOIN {schema}.saga s ON s.saga_id = e.saga
+        JOIN {schema}.message m ON m.definition = s.definition AND m.key = s.key WHERE m.read_seq IS NULL LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'a saga would end with a message unread' USING ERRCODE = 'SAG03';
+        END IF;
+        -- None, but for a saga that ends without having given up its locks.
+        PERFORM {schema}.change_locks(k.saga_id, NULL, NULL, v_now) FROM unnest(v_ended) AS e(saga)
+        JOIN {schema}.lock k ON k.saga_id = e.saga GROUP BY k.saga_id ORDER BY k.saga_id;
         INSERT INTO {schema}.ended (ended_at, saga_id) SELECT v_now, e.saga FROM unnest(v_ended) AS e(saga);
     END IF;
     IF coalesce(cardinality(v_written), 0) = cardinality(p_saga) THEN
@@ -135,49 +146,6 @@ BEGIN
         LEFT JOIN {schema}.turn own
             ON own.saga_id = t.saga AND own.seq = t.seq AND own.nonce = t.nonce AND own.epoch = p_epoch
     );
-END $$;
-
--- The same, for a turn that opens or closes dead letters or takes in messages. These are rare, and each
--- goes by itself.
-CREATE FUNCTION {schema}.append_with_letters(
-    p_epoch bigint, p_saga uuid, p_seq integer, p_nonce bigint, p_ends smallint, p_body text,
-    p_parked boolean, p_due bigint, p_standing smallint,
-    p_open boolean[], p_step text[], p_op text[], p_reason text[], p_text text[], p_attempts integer[], p_actor text[],
-    p_read text[]
-) RETURNS smallint[]
-LANGUAGE plpgsql
-AS $$
-#variable_conflict use_column
-DECLARE
-    v_answer smallint[];
-    v_now timestamptz := clock_timestamp();
-    v record;
-BEGIN
-    v_answer := {schema}.append(
-        p_epoch, ARRAY[p_saga], ARRAY[p_seq], ARRAY[p_nonce], ARRAY[p_ends], ARRAY[p_body],
-        CASE WHEN p_parked THEN ARRAY[p_saga] ELSE '{}' END, ARRAY[p_due], ARRAY[p_standing]);
-    IF cardinality(v_answer) > 0 THEN
-        RETURN v_answer;
-    END IF;
-    IF cardinality(p_read) > 0 THEN
-        UPDATE {schema}.message m SET read_seq = p_seq FROM {schema}.saga s
-        WHERE s.saga_id = p_saga AND m.definition = s.definition AND m.key = s.key AND m.message_id = ANY (p_read);
-    END IF;
-    FOR v IN
-        SELECT * FROM unnest(p_open, p_step, p_op, p_reason, p_text, p_attempts, p_actor)
-            WITH ORDINALITY AS l(open, step, op, reason, text, attempts, actor, place) ORDER BY place
-    LOOP
-        IF v.open THEN
-            INSERT INTO {schema}.dead_letter (saga_id, step, op, seq, reason, error, attempts, opened_at)
-            VALUES (p_saga, v.step, v.op, p_seq, v.reason, v.text, v.attempts, v_now)
-            ON CONFLICT DO NOTHING;
-        ELSE
-            UPDATE {schema}.dead_letter d
-            SET closed_at = v_now, closed_by = v.actor, resolution = v.reason, close_reason = v.text
-            WHERE d.saga_id = p_saga AND d.step = v.step AND d.op = v.op AND d.closed_at IS NULL;
-        END IF;
-    END LOOP;
-    RETURN v_answer;
 END $$;
 
 -- Claims what is due and what fenced leases have left. The row without a saga tells when the next
@@ -318,8 +286,8 @@ BEGIN
     ORDER BY i.place, t.seq;
 END $$;
 
--- Deletes sagas that ended long ago, oldest first.
-CREATE FUNCTION {schema}.sweep(p_retention bigint, p_limit integer) RETURNS bigint
+-- Deletes sagas that have ended, and messages to sagas that never came.
+CREATE FUNCTION {schema}.forget(p_saga uuid[], p_retention bigint) RETURNS bigint
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
@@ -328,11 +296,11 @@ DECLARE
     v_ended timestamptz[];
 BEGIN
     SELECT array_agg(o.saga_id), array_agg(o.ended_at) INTO v_saga, v_ended FROM (
-        SELECT e.saga_id, e.ended_at FROM {schema}.ended e
-        WHERE e.ended_at < clock_timestamp() - p_retention * interval '1 microsecond'
-        ORDER BY e.ended_at LIMIT p_limit FOR UPDATE SKIP LOCKED
+        SELECT e.saga_id, e.ended_at FROM unnest(p_saga) AS i(saga)
+        JOIN {schema}.turn t ON t.saga_id = i.saga AND t.ends IS NOT NULL
+        JOIN {schema}.ended e ON e.ended_at = t.at AND e.saga_id = t.saga_id
+        ORDER BY e.ended_at, e.saga_id FOR UPDATE OF e SKIP LOCKED
     ) o;
-    -- Messages to sagas that never came.
     DELETE FROM {schema}.message m
     WHERE m.read_seq IS NULL AND m.sent_at < clock_timestamp() - p_retention * interval '1 microsecond'
         AND NOT EXISTS (SELECT 1 FROM {schema}.saga s WHERE s.definition = m.definition AND s.key = m.key);
@@ -382,7 +350,8 @@ BEGIN
         IF v_new = 0 THEN
             v_answers[v.place] := 1;
         ELSIF v_saga IS NOT NULL THEN
-            UPDATE {schema}.live l SET due_at = clock_timestamp() WHERE l.saga_id = v_saga AND l.owner IS NULL;
+            UPDATE {schema}.live l SET due_at = clock_timestamp()
+            WHERE l.saga_id = v_saga AND l.owner IS NULL AND l.standing <> 4;
         END IF;
     END LOOP;
     RETURN v_answers;

@@ -49,10 +49,18 @@ impl Lane {
         epoch: Option<Epoch>,
         call: impl for<'c> Fn(&'c mut PgConnection) -> Call<'c, T> + Send + Sync,
     ) -> Result<T, JournalError> {
+        self.attempt(doing, call).await.map_err(|failure| failure.into_journal_error(doing, epoch))
+    }
+
+    /// As [`Lane::call`], with the failure as it is.
+    pub(crate) async fn attempt<T: Send>(
+        &self,
+        doing: &'static str,
+        call: impl for<'c> Fn(&'c mut PgConnection) -> Call<'c, T> + Send + Sync,
+    ) -> Result<T, Failure> {
         let mut again = 0;
         loop {
-            let (mut connection, was_idle) =
-                self.take().await.map_err(|failure| failure.into_journal_error(doing, epoch))?;
+            let (mut connection, was_idle) = self.take().await?;
             let running = self.run(connection.get(), &call);
             let failure = match tokio::time::timeout(self.call_timeout, running).await {
                 Ok(Ok(answer)) => {
@@ -73,10 +81,10 @@ impl Lane {
                 Failure::Again(_) => again < AGAIN_MAX,
                 // The server was restarted while the connection lay idle: a fresh one may do.
                 Failure::Broken(_) => was_idle && again == 0,
-                Failure::Fenced | Failure::Busy(_) | Failure::Refused(_) => false,
+                Failure::Fenced | Failure::Unread(_) | Failure::Busy(_) | Failure::Refused(_) => false,
             };
             if !retry {
-                return Err(failure.into_journal_error(doing, epoch));
+                return Err(failure);
             }
             debug!(doing, ?failure, again, "running the call again");
             again += 1;

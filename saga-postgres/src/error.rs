@@ -8,6 +8,8 @@ use saga_core::journal::JournalError;
 pub(crate) enum Failure {
     /// The lease is fenced.
     Fenced,
+    /// A saga would end with a message unread. Nothing was written.
+    Unread(sqlx::Error),
     /// The transaction lost against another one and left nothing: run it again at once.
     Again(sqlx::Error),
     /// The connection, or the server behind it, is of no use now.
@@ -22,7 +24,7 @@ impl Failure {
     /// Whether the connection can be used again.
     pub(crate) fn keeps_connection(&self) -> bool {
         match self {
-            Self::Fenced | Self::Again(_) | Self::Busy(_) | Self::Refused(_) => true,
+            Self::Fenced | Self::Unread(_) | Self::Again(_) | Self::Busy(_) | Self::Refused(_) => true,
             Self::Broken(_) => false,
         }
     }
@@ -30,7 +32,10 @@ impl Failure {
     pub(crate) fn into_journal_error(self, doing: &'static str, epoch: Option<Epoch>) -> JournalError {
         match self {
             Self::Fenced => JournalError::Fenced { epoch: epoch.unwrap_or(Epoch(0)) },
-            Self::Again(source) | Self::Broken(source) | Self::Busy(source) => JournalError::unavailable(doing, source),
+            // An append settles this by itself, see there.
+            Self::Unread(source) | Self::Again(source) | Self::Broken(source) | Self::Busy(source) => {
+                JournalError::unavailable(doing, source)
+            }
             Self::Refused(source) => JournalError::Misconfigured {
                 problem: format!("Postgres refuses while {doing}: {}", hint(&source)),
                 source: Some(source.into()),
@@ -55,6 +60,7 @@ impl From<sqlx::Error> for Failure {
         match code {
             // Raised by our own functions.
             "SAG01" => Self::Fenced,
+            "SAG03" => Self::Unread(error),
             // serialization_failure, deadlock_detected
             "40001" | "40P01" => Self::Again(error),
             // statement_completion_unknown

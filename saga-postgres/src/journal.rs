@@ -5,8 +5,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use saga_core::definition::Outline;
 use saga_core::journal::{
-    After, Appended, Claim, ClaimOne, Claimed, DeadLetter, History, Journal, JournalError, Lease, LetterChange,
-    ListFilter, Message, NewSaga, Received, SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
+    Appended, Claim, ClaimOne, Claimed, DeadEvent, DeadLetter, History, Journal, JournalError, Lease, ListFilter,
+    LockEntry, Message, NewSaga, OutboxBatch, Received, SagaHeader, SagaSummary, Sent, SettledEvent, StartReceipt,
+    Turn,
 };
 use saga_core::{Epoch, SagaId, Timestamp};
 use sqlx::Row as _;
@@ -21,15 +22,15 @@ use crate::schema::SchemaName;
 use crate::sql::{Statement, Statements};
 use crate::{migrate, rows};
 
-type Bound = Query<'static, Postgres, PgArguments>;
+pub(crate) type Bound = Query<'static, Postgres, PgArguments>;
 
 /// The journal on Postgres. See the [crate documentation](crate).
 #[derive(Debug)]
 pub struct PostgresJournal {
-    sql: Statements,
+    pub(crate) sql: Statements,
     schema: SchemaName,
     /// Starts, appends, claims, queries.
-    traffic: Lane,
+    pub(crate) traffic: Lane,
     /// Heartbeats: they must not queue behind an append.
     leases: Lane,
     listener: Option<Listener>,
@@ -97,11 +98,11 @@ impl PostgresJournal {
         &self.sql
     }
 
-    fn query(&self, statement: &Statement) -> Bound {
+    pub(crate) fn query(&self, statement: &Statement) -> Bound {
         statement.query(self.prepared)
     }
 
-    async fn rows(
+    pub(crate) async fn rows(
         &self,
         lane: &Lane,
         doing: &'static str,
@@ -117,7 +118,7 @@ impl PostgresJournal {
 }
 
 /// A row that is not what the journal writes.
-fn read<T>(doing: &'static str) -> impl Fn(sqlx::Error) -> Result<T, JournalError> {
+pub(crate) fn read<T>(doing: &'static str) -> impl Fn(sqlx::Error) -> Result<T, JournalError> {
     move |error| Err(rows::corrupt(format!("a row cannot be read while {doing}: {error}")))
 }
 
@@ -125,7 +126,7 @@ fn epoch_of(lease: Option<Lease>) -> Option<Epoch> {
     lease.map(|lease| lease.epoch)
 }
 
-fn micros(duration: Duration) -> i64 {
+pub(crate) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
@@ -197,20 +198,7 @@ impl Journal for PostgresJournal {
     }
 
     async fn append(&self, lease: Lease, turns: &[Turn]) -> Result<Vec<Appended>, JournalError> {
-        let mut answers = vec![Appended::Written; turns.len()];
-        let (plain, lettered): (Vec<usize>, Vec<usize>) =
-            (0..turns.len()).partition(|&place| turns[place].letters.is_empty() && turns[place].read.is_empty());
-        if !plain.is_empty() || lettered.is_empty() {
-            let batch: Vec<&Turn> = plain.iter().map(|&place| &turns[place]).collect();
-            let bind = || bind_append(self.query(&self.sql.append), lease, &batch);
-            self.appended(lease, &plain, &mut answers, bind).await?;
-        }
-        // Dead letters and messages are rare; each such turn goes by itself, so that all of it is one write.
-        for place in lettered {
-            let bind = || bind_lettered(self.query(&self.sql.append_with_letters), lease, &turns[place]);
-            self.appended(lease, &[place], &mut answers, bind).await?;
-        }
-        Ok(answers)
+        self.append_turns(lease, turns).await
     }
 
     async fn claim(&self, lease: Lease, definitions: &[(String, u32)], limit: usize) -> Result<Claim, JournalError> {
@@ -286,13 +274,7 @@ impl Journal for PostgresJournal {
         const DOING: &str = "reading messages";
         let bind = || self.query(&self.sql.inbox).bind(lease.epoch.0);
         let rows = self.rows(&self.traffic, DOING, Some(lease.epoch), bind).await?;
-        let received = |row: &sqlx::postgres::PgRow| {
-            Ok(Received {
-                saga: SagaId::from(row.try_get::<Uuid, _>("saga_id").or_else(read(DOING))?),
-                id: row.try_get("message_id").or_else(read(DOING))?,
-                body: row.try_get("body").or_else(read(DOING))?,
-            })
-        };
+        let received = |row: &sqlx::postgres::PgRow| rows::received(row).or_else(read(DOING));
         rows.iter().map(received).collect()
     }
 
@@ -375,10 +357,38 @@ impl Journal for PostgresJournal {
         self.rows(&self.traffic, "acknowledging alerts", None, bind).await.map(drop)
     }
 
-    async fn sweep(&self, retention: Duration, limit: usize) -> Result<u64, JournalError> {
+    async fn outbox(&self, lease: Lease, limit: usize) -> Result<OutboxBatch, JournalError> {
+        self.relay(lease, limit).await
+    }
+
+    async fn settle_events(&self, lease: Lease, settled: &[SettledEvent]) -> Result<(), JournalError> {
+        self.settle(lease, settled).await
+    }
+
+    async fn dead_events(&self, limit: usize) -> Result<Vec<DeadEvent>, JournalError> {
+        self.dead(limit).await
+    }
+
+    async fn revive_event(&self, id: &str, again: bool) -> Result<bool, JournalError> {
+        self.revive(id, again).await
+    }
+
+    async fn locks(&self, limit: usize) -> Result<Vec<LockEntry>, JournalError> {
+        self.lines(limit).await
+    }
+
+    async fn expired(&self, retention: Duration, limit: usize) -> Result<Vec<SagaId>, JournalError> {
+        const DOING: &str = "listing ended sagas";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let bind = || self.query(&self.sql.expired).bind(micros(retention)).bind(limit);
+        let rows = self.rows(&self.traffic, DOING, None, bind).await?;
+        rows.iter().map(|row| row.try_get::<Uuid, _>("saga_id").map(SagaId::from).or_else(read(DOING))).collect()
+    }
+
+    async fn forget(&self, sagas: &[SagaId], retention: Duration) -> Result<u64, JournalError> {
         const DOING: &str = "deleting ended sagas";
-        let limit = i32::try_from(limit).unwrap_or(i32::MAX);
-        let bind = || self.query(&self.sql.sweep).bind(micros(retention)).bind(limit);
+        let ids: Vec<Uuid> = sagas.iter().map(|saga| saga.as_uuid()).collect();
+        let bind = || self.query(&self.sql.forget).bind(ids.clone()).bind(micros(retention));
         let rows = self.rows(&self.traffic, DOING, None, bind).await?;
         let deleted: i64 = rows.first().map_or(Ok(0), |row| row.try_get("deleted")).or_else(read(DOING))?;
         Ok(u64::try_from(deleted).unwrap_or(0))
@@ -394,29 +404,8 @@ impl Journal for PostgresJournal {
 }
 
 impl PostgresJournal {
-    async fn appended(
-        &self,
-        lease: Lease,
-        places: &[usize],
-        answers: &mut [Appended],
-        bind: impl Fn() -> Bound + Send + Sync,
-    ) -> Result<(), JournalError> {
-        const DOING: &str = "appending turns";
-        let rows = self.rows(&self.traffic, DOING, Some(lease.epoch), bind).await?;
-        let codes: Vec<i16> = rows.first().map_or(Ok(Vec::new()), |row| row.try_get("answers")).or_else(read(DOING))?;
-        // An empty answer says that everything was written.
-        for (code, &place) in codes.iter().zip(places) {
-            answers[place] = match code {
-                0 => Appended::Written,
-                1 => Appended::Repeated,
-                _ => Appended::Rival,
-            };
-        }
-        Ok(())
-    }
-
     /// Wakes workers that listen; once for each call, because notifications queue up at commit.
-    async fn wake(&self) -> Result<(), JournalError> {
+    pub(crate) async fn wake(&self) -> Result<(), JournalError> {
         if self.listener.is_none() {
             return Ok(());
         }
@@ -454,78 +443,7 @@ pub(crate) fn receipts(sagas: &[NewSaga], taken: &[sqlx::postgres::PgRow]) -> Re
     Ok(receipts)
 }
 
-fn bind_append(query: Bound, lease: Lease, turns: &[&Turn]) -> Bound {
-    let mut parked = (Vec::new(), Vec::new(), Vec::new());
-    for turn in turns {
-        if let After::Park { wake_at, standing } = turn.after {
-            parked.0.push(turn.saga.as_uuid());
-            parked.1.push(wake_at.map(Timestamp::as_micros));
-            parked.2.push(rows::standing_code(standing));
-        }
-    }
-    query
-        .bind(lease.epoch.0)
-        .bind(turns.iter().map(|turn| turn.saga.as_uuid()).collect::<Vec<_>>())
-        .bind(turns.iter().map(|turn| rows::signed(turn.seq)).collect::<Vec<_>>())
-        .bind(turns.iter().map(|turn| turn.nonce).collect::<Vec<_>>())
-        .bind(turns.iter().map(|turn| ends(turn.after)).collect::<Vec<_>>())
-        .bind(turns.iter().map(|turn| turn.body.clone()).collect::<Vec<_>>())
-        .bind(parked.0)
-        .bind(parked.1)
-        .bind(parked.2)
-}
-
-fn bind_lettered(query: Bound, lease: Lease, turn: &Turn) -> Bound {
-    let (parked, due, standing) = match turn.after {
-        After::Park { wake_at, standing } => (true, wake_at.map(Timestamp::as_micros), rows::standing_code(standing)),
-        After::Keep | After::End(_) => (false, None, 0),
-    };
-    let mut letters = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for change in &turn.letters {
-        let (open, step, op, reason, text, attempts, actor) = match change {
-            LetterChange::Open { step, op, reason, error, attempts } => {
-                (true, step, op, reason.as_str().to_owned(), error.clone(), rows::signed(*attempts), String::new())
-            }
-            LetterChange::Close { step, op, resolution, actor, reason } => {
-                (false, step, op, resolution.clone(), reason.clone(), 0, actor.clone())
-            }
-        };
-        letters.0.push(open);
-        letters.1.push(step_text(step.as_ref()));
-        letters.2.push(rows::op_name(*op));
-        letters.3.push(reason);
-        letters.4.push(text.replace('\0', "\u{fffd}"));
-        letters.5.push(attempts);
-        letters.6.push(actor.replace('\0', "\u{fffd}"));
-    }
-    query
-        .bind(lease.epoch.0)
-        .bind(turn.saga.as_uuid())
-        .bind(rows::signed(turn.seq))
-        .bind(turn.nonce)
-        .bind(ends(turn.after))
-        .bind(turn.body.clone())
-        .bind(parked)
-        .bind(due)
-        .bind(standing)
-        .bind(letters.0)
-        .bind(letters.1)
-        .bind(letters.2)
-        .bind(letters.3)
-        .bind(letters.4)
-        .bind(letters.5)
-        .bind(letters.6)
-        .bind(turn.read.clone())
-}
-
-fn ends(after: After) -> Option<i16> {
-    match after {
-        After::End(end) => Some(rows::end_code(end)),
-        After::Keep | After::Park { .. } => None,
-    }
-}
-
 /// The step as stored: empty for the saga as a whole.
-fn step_text(step: Option<&saga_core::StepName>) -> String {
+pub(crate) fn step_text(step: Option<&saga_core::StepName>) -> String {
     step.map_or_else(String::new, ToString::to_string)
 }

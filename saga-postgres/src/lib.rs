@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod append;
 mod builder;
 mod connections;
 mod error;
@@ -7,6 +8,7 @@ mod fence;
 mod journal;
 mod listen;
 mod migrate;
+mod outbox;
 mod rows;
 mod schema;
 mod sql;

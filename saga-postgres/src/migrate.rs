@@ -11,6 +11,7 @@ use crate::schema::SchemaName;
 const MIGRATIONS: &[(&str, &str)] = &[
     ("tables", include_str!("../migrations/0001_tables.sql")),
     ("functions", include_str!("../migrations/0002_functions.sql")),
+    ("effects", include_str!("../migrations/0003_effects.sql")),
 ];
 
 /// The newest schema version that this library knows.

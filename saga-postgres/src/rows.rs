@@ -1,6 +1,11 @@
 //! Rows to values.
 
-use saga_core::journal::{DeadLetter, End, JournalError, SagaHeader, SagaStatus, SagaSummary, Standing, Stored};
+use std::collections::BTreeMap;
+
+use saga_core::journal::{
+    DeadLetter, End, JournalError, LockEntry, NewEvent, OutboxEvent, Received, SagaHeader, SagaStatus, SagaSummary,
+    Standing, Stored, lock_grant,
+};
 use saga_core::machine::AttentionReason;
 use saga_core::{Digest, Epoch, Op, SagaId, StepName, Timestamp};
 use serde_json::Value;
@@ -41,9 +46,10 @@ pub(crate) fn summary(row: &PgRow) -> Result<SagaSummary, sqlx::Error> {
     } else {
         match row.try_get::<i16, _>("standing")? {
             0 => SagaStatus::Waiting,
-            1 => SagaStatus::NeedsAttention,
+            1 | 4 => SagaStatus::NeedsAttention,
             2 => SagaStatus::Watching,
-            _ => return Err(decode("a parked saga has one of three standings")),
+            3 => SagaStatus::Retained,
+            _ => return Err(decode("a parked saga has one of five standings")),
         }
     };
     Ok(SagaSummary { header: header(row)?, status })
@@ -65,6 +71,45 @@ pub(crate) fn letter(row: &PgRow) -> Result<DeadLetter, sqlx::Error> {
     })
 }
 
+/// A message, or the entity locks that a saga was given.
+pub(crate) fn received(row: &PgRow) -> Result<Received, sqlx::Error> {
+    let saga = SagaId::from(row.try_get::<Uuid, _>("saga_id")?);
+    if let Some(step) = row.try_get::<Option<String>, _>("step")? {
+        let tokens: BTreeMap<String, u64> = json(&row.try_get::<String, _>("tokens")?)?;
+        return Ok(lock_grant(saga, &StepName::from(step.as_str()), tokens));
+    }
+    Ok(Received { saga, id: row.try_get("message_id")?, body: row.try_get("body")? })
+}
+
+pub(crate) fn event(row: &PgRow) -> Result<OutboxEvent, sqlx::Error> {
+    let headers: String = row.try_get("headers")?;
+    Ok(OutboxEvent {
+        saga: SagaId::from(row.try_get::<Uuid, _>("saga_id")?),
+        event: NewEvent {
+            id: row.try_get("event_id")?,
+            topic: row.try_get("topic")?,
+            headers: json(&headers)?,
+            payload: row.try_get("payload")?,
+        },
+        attempts: unsigned(row.try_get("attempts")?)?,
+        at: Timestamp::from_micros(row.try_get("at")?),
+    })
+}
+
+pub(crate) fn lock(row: &PgRow) -> Result<LockEntry, sqlx::Error> {
+    let token: Option<i64> = row.try_get("token")?;
+    Ok(LockEntry {
+        key: row.try_get("key")?,
+        saga: SagaId::from(row.try_get::<Uuid, _>("saga_id")?),
+        token: token.map(i64::unsigned_abs),
+        asked_at: Timestamp::from_micros(row.try_get("asked_at")?),
+    })
+}
+
+fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, sqlx::Error> {
+    serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
 /// The stable name of an operation or a reason.
 fn name<T: serde::de::DeserializeOwned>(text: String) -> Result<T, sqlx::Error> {
     serde_json::from_value(Value::String(text)).map_err(|error| sqlx::Error::Decode(error.into()))
@@ -80,6 +125,8 @@ pub(crate) fn standing_code(standing: Standing) -> i16 {
         Standing::Waiting => 0,
         Standing::NeedsAttention => 1,
         Standing::Watching => 2,
+        Standing::Retained => 3,
+        Standing::SetAside => 4,
     }
 }
 
@@ -90,6 +137,7 @@ pub(crate) fn status_name(status: SagaStatus) -> &'static str {
         SagaStatus::Waiting => "waiting",
         SagaStatus::NeedsAttention => "attention",
         SagaStatus::Watching => "watching",
+        SagaStatus::Retained => "retained",
         SagaStatus::Ended(End::Completed) => "completed",
         SagaStatus::Ended(End::RolledBack) => "rolled-back",
     }

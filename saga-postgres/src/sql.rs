@@ -57,12 +57,26 @@ statements! {
     start = "SELECT place, saga_id, definition, version, key, input, created_at \
         FROM {schema}.start($1, $2, $3, $4, $5, $6, $7, $8)";
     append = "SELECT {schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9) AS answers";
-    append_with_letters = "SELECT {schema}.append_with_letters(\
-        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS answers";
+    append_with_events = "SELECT {schema}.append_with_events(\
+        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) AS answers";
+    append_with_effects = "SELECT {schema}.append_with_effects(\
+        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::json) AS answers";
+    unread = "SELECT DISTINCT s.saga_id FROM unnest($1::uuid[]) AS e(saga) JOIN {schema}.saga s ON s.saga_id = e.saga \
+        JOIN {schema}.message m ON m.definition = s.definition AND m.key = s.key WHERE m.read_seq IS NULL";
     send = "SELECT {schema}.send($1, $2, $3, $4) AS answers";
-    inbox = "SELECT s.saga_id, m.message_id, m.body FROM {schema}.message m \
+    inbox = "SELECT s.saga_id, m.message_id, m.body, NULL AS step, NULL AS tokens, m.nth FROM {schema}.message m \
         JOIN {schema}.saga s ON s.definition = m.definition AND s.key = m.key \
-        JOIN {schema}.live l ON l.saga_id = s.saga_id WHERE m.read_seq IS NULL AND l.owner = $1 ORDER BY m.nth";
+        JOIN {schema}.live l ON l.saga_id = s.saga_id WHERE m.read_seq IS NULL AND l.owner = $1 \
+        UNION ALL SELECT k.saga_id, NULL, NULL, k.step, json_object_agg(k.key, k.token)::text, 0 FROM {schema}.lock k \
+        JOIN {schema}.live l ON l.saga_id = k.saga_id \
+        WHERE k.token IS NOT NULL AND k.read_seq IS NULL AND l.owner = $1 GROUP BY k.saga_id, k.step ORDER BY 6";
+    relay = "SELECT saga_id, event_id, topic, headers, payload, attempts, at, next_due_at FROM {schema}.relay($1, $2)";
+    settle = "SELECT {schema}.settle($1, $2, $3, $4, $5, $6, $7)";
+    dead_events = "SELECT saga_id, event_id, topic, headers, payload, attempts, {schema}.micros(at) AS at, \
+        coalesce(error, '') AS error FROM {schema}.outbox WHERE dead ORDER BY at, saga_id, seq, nth LIMIT $1";
+    revive = "SELECT {schema}.revive($1, $2) AS revived";
+    locks = "SELECT key, saga_id, token, {schema}.micros(asked_at) AS asked_at FROM {schema}.lock \
+        ORDER BY key, arrival LIMIT $1";
     claim = "SELECT saga_id, definition, version, key, input, created_at, crashed, next_due_at, told_at \
         FROM {schema}.claim($1, $2, $3, $4)";
     claim_one = "SELECT answer, owned_by FROM {schema}.claim_one($1, $2)";
@@ -75,7 +89,7 @@ statements! {
         AND ($2::text IS NULL OR s.definition = $2) AND ($3::text IS NULL OR starts_with(s.key, $3)) \
         AND ($4::text IS NULL OR ($4 IN ('completed', 'rolled-back')) = (l.saga_id IS NULL))) o \
         WHERE $4::text IS NULL OR $4 = CASE WHEN NOT lives THEN CASE ends WHEN 1 THEN 'completed' ELSE 'rolled-back' END \
-        WHEN running THEN 'running' ELSE (ARRAY['waiting', 'attention', 'watching'])[standing + 1] END \
+        WHEN running THEN 'running' ELSE (ARRAY['waiting', 'attention', 'watching', 'retained', 'attention'])[standing + 1] END \
         ORDER BY saga_id DESC LIMIT $5");
     dead_letters = concat!("SELECT ", letter_columns!(), " WHERE d.closed_at IS NULL \
         AND ($1::uuid IS NULL OR d.saga_id = $1) ORDER BY d.opened_at, d.saga_id, d.step LIMIT $2");
@@ -84,7 +98,9 @@ statements! {
     mark_alerted = "UPDATE {schema}.dead_letter d SET alerted_at = clock_timestamp() \
         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[]) AS m(saga, step, op, seq) \
         WHERE d.saga_id = m.saga AND d.step = m.step AND d.op = m.op AND d.seq = m.seq AND d.alerted_at IS NULL";
-    sweep = "SELECT {schema}.sweep($1, $2) AS deleted";
+    expired = "SELECT saga_id FROM {schema}.ended \
+        WHERE ended_at < clock_timestamp() - $1 * interval '1 microsecond' ORDER BY ended_at, saga_id LIMIT $2";
+    forget = "SELECT {schema}.forget($1, $2) AS deleted";
     wake = "SELECT pg_notify($1, '')";
 }
 

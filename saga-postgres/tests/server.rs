@@ -31,15 +31,7 @@ fn new_saga(key: &str) -> NewSaga {
 }
 
 fn turn(saga: &NewSaga, seq: u32) -> Turn {
-    Turn {
-        saga: saga.id,
-        seq,
-        nonce: 7,
-        body: "[]".to_owned(),
-        after: After::Keep,
-        letters: Vec::new(),
-        read: Vec::new(),
-    }
+    Turn::new(saga.id, seq, 7, "[]".to_owned(), After::Keep)
 }
 
 fn echo() -> Definition<i64, i64> {

@@ -91,3 +91,44 @@ CREATE TABLE saga_message (
     UNIQUE (definition, key, message_id)
 );
 CREATE INDEX saga_message_unread ON saga_message (definition, key, nth) WHERE read_seq IS NULL;
+
+-- The outbox: events to be published, in the order in which their turns were written. They outlive
+-- their sagas. The owner is the lease that publishes them; dead ones wait for a human.
+CREATE TABLE saga_event (
+    nth      INTEGER PRIMARY KEY,
+    event_id TEXT    NOT NULL UNIQUE,
+    saga_id  BLOB    NOT NULL,
+    owner    INTEGER NOT NULL,
+    at       INTEGER NOT NULL,
+    due_at   INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    dead_at  INTEGER,
+    error    TEXT,
+    topic    TEXT    NOT NULL,
+    headers  TEXT    NOT NULL,
+    payload  TEXT    NOT NULL
+);
+CREATE INDEX saga_event_owner ON saga_event (owner, nth) WHERE dead_at IS NULL;
+CREATE INDEX saga_event_saga ON saga_event (saga_id, nth) WHERE dead_at IS NULL;
+CREATE INDEX saga_event_retry ON saga_event (owner, due_at) WHERE dead_at IS NULL AND attempts > 0;
+CREATE INDEX saga_event_dead ON saga_event (nth) WHERE dead_at IS NOT NULL;
+
+-- The lines for entity locks, in the order of arrival; who is first in all of its lines has a token.
+CREATE TABLE saga_lock (
+    key      TEXT    NOT NULL,
+    arrival  INTEGER NOT NULL,
+    saga_id  BLOB    NOT NULL,
+    step     TEXT    NOT NULL,
+    asked_at INTEGER NOT NULL,
+    token    INTEGER,
+    read_seq INTEGER,
+    PRIMARY KEY (key, arrival)
+) WITHOUT ROWID;
+CREATE INDEX saga_lock_saga ON saga_lock (saga_id);
+CREATE INDEX saga_lock_granted ON saga_lock (saga_id) WHERE token IS NOT NULL AND read_seq IS NULL;
+
+-- Arrivals and tokens: one row that only grows, also while nobody has a lock.
+CREATE TABLE saga_lock_number (
+    last INTEGER NOT NULL
+);
+INSERT INTO saga_lock_number (last) VALUES (0);

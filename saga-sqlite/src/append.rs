@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use saga_core::Timestamp;
-use saga_core::journal::{After, Appended, JournalError, Lease, LetterChange, Turn};
+use saga_core::journal::{After, Appended, JournalError, Lease, LetterChange, LockChange, NewSaga, Turn};
+use saga_core::{SagaId, Timestamp};
 use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use crate::error::journal_error;
-use crate::{rows, sql};
+use crate::{locks, messages, outbox, rows, sql, start};
 
 const DOING: &str = "appending turns";
 
@@ -26,25 +26,73 @@ pub(crate) async fn hold_lease(
     }
 }
 
+/// The answers, and whether there is work now for a worker who waits for some.
 pub(crate) async fn append(
     connection: &mut SqliteConnection,
     lease: Lease,
     turns: &[Turn],
-) -> Result<Vec<Appended>, JournalError> {
+) -> Result<(Vec<Appended>, bool), JournalError> {
     let now = hold_lease(connection, lease, DOING).await?;
-    let written = insert(connection, lease, turns, now).await.map_err(journal_error(DOING))?;
+    write(connection, lease, turns, now).await.map_err(journal_error(DOING))
+}
+
+async fn write(
+    connection: &mut SqliteConnection,
+    lease: Lease,
+    turns: &[Turn],
+    now: i64,
+) -> Result<(Vec<Appended>, bool), sqlx::Error> {
+    let ending = Ending::look(connection, turns).await?;
+    let written = if ending.unread.is_empty() {
+        insert(connection, lease, turns, now).await?
+    } else {
+        let may_end: Vec<Turn> = turns.iter().filter(|turn| !ending.unread.contains(&turn.saga)).cloned().collect();
+        insert(connection, lease, &may_end, now).await?
+    };
     let mut answers = Vec::with_capacity(turns.len());
     for turn in turns {
         answers.push(if written.contains(&turn.saga.as_uuid()) {
             Appended::Written
         } else {
-            existing(connection, lease, turn).await.map_err(journal_error(DOING))?
+            existing(connection, lease, turn, ending.unread.contains(&turn.saga)).await?
         });
     }
     let fresh: Vec<&Turn> =
         turns.iter().zip(&answers).filter(|(_, answer)| **answer == Appended::Written).map(|(turn, _)| turn).collect();
-    settle(connection, &fresh, now).await.map_err(journal_error(DOING))?;
-    Ok(answers)
+    let granted = settle(connection, &fresh, &ending, now).await?;
+    outbox::publish(connection, lease, &fresh, now).await?;
+    let sent = pass_on(connection, &fresh, now).await?;
+    Ok((answers, granted || sent))
+}
+
+/// What is there of the sagas that are to end: hardly ever anything.
+struct Ending {
+    /// Those with a message that the turn does not name.
+    unread: HashSet<SagaId>,
+    /// Those that stand in a line for an entity lock.
+    in_line: HashSet<SagaId>,
+}
+
+impl Ending {
+    async fn look(connection: &mut SqliteConnection, turns: &[Turn]) -> Result<Self, sqlx::Error> {
+        let ends = |turn: &&Turn| matches!(turn.after, After::End(_));
+        let ending: Vec<&Turn> = turns.iter().filter(ends).collect();
+        let (mut unread, mut in_line) = (HashSet::new(), HashSet::new());
+        for (query, chunk) in sql::ENDING.chunks(&ending) {
+            let query = chunk.iter().fold(query, |query, turn| query.bind(turn.saga.as_uuid()));
+            for row in query.fetch_all(&mut *connection).await? {
+                let saga = SagaId::from(row.try_get::<Uuid, _>("saga_id")?);
+                match row.try_get::<Option<String>, _>("message_id")? {
+                    None => drop(in_line.insert(saga)),
+                    Some(id) if chunk.iter().any(|turn| turn.saga == saga && !turn.read.contains(&id)) => {
+                        unread.insert(saga);
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        Ok(Self { unread, in_line })
+    }
 }
 
 /// Inserts what may be inserted, and tells which sagas that were.
@@ -75,22 +123,43 @@ async fn insert(
     Ok(written)
 }
 
-/// A turn that was not inserted: was it written by an earlier try of this very call?
-async fn existing(connection: &mut SqliteConnection, lease: Lease, turn: &Turn) -> Result<Appended, sqlx::Error> {
-    let taken = sqlx::query(sql::TURN).bind(turn.saga.as_uuid()).bind(turn.seq).fetch_optional(connection).await?;
-    let Some(taken) = taken else { return Ok(Appended::Rival) };
-    let own = taken.try_get::<i64, _>("nonce")? == turn.nonce
-        && taken.try_get::<Option<i64>, _>("epoch")? == Some(lease.epoch.0);
-    Ok(if own { Appended::Repeated } else { Appended::Rival })
+/// A turn that was not inserted: was it written by an earlier try of this very call, or has it to wait
+/// until a message is read?
+async fn existing(
+    connection: &mut SqliteConnection,
+    lease: Lease,
+    turn: &Turn,
+    unread: bool,
+) -> Result<Appended, sqlx::Error> {
+    let taken = sqlx::query(sql::TURN).bind(turn.saga.as_uuid()).bind(turn.seq);
+    if let Some(taken) = taken.fetch_optional(&mut *connection).await? {
+        let own = taken.try_get::<i64, _>("nonce")? == turn.nonce
+            && taken.try_get::<Option<i64>, _>("epoch")? == Some(lease.epoch.0);
+        return Ok(if own { Appended::Repeated } else { Appended::Rival });
+    }
+    if unread {
+        let next = sqlx::query(sql::NEXT_TURN).bind(lease.epoch.0).bind(turn.saga.as_uuid()).bind(turn.seq);
+        if next.fetch_optional(connection).await?.is_some() {
+            return Ok(Appended::Unread);
+        }
+    }
+    Ok(Appended::Rival)
 }
 
-/// What becomes of the sagas, and their dead letters.
-async fn settle(connection: &mut SqliteConnection, turns: &[&Turn], now: i64) -> Result<(), sqlx::Error> {
+/// What becomes of the sagas, their dead letters and their locks. Tells whether somebody was given locks.
+async fn settle(
+    connection: &mut SqliteConnection,
+    turns: &[&Turn],
+    ending: &Ending,
+    now: i64,
+) -> Result<bool, sqlx::Error> {
+    let mut granted = false;
     let mut ended = Vec::new();
     for turn in turns {
         for id in &turn.read {
             let read = sqlx::query(sql::READ_MESSAGE).bind(turn.seq).bind(turn.saga.as_uuid()).bind(id.clone());
             read.execute(&mut *connection).await?;
+            locks::read_grant(connection, turn, id).await?;
         }
         match turn.after {
             After::Keep => {}
@@ -107,6 +176,13 @@ async fn settle(connection: &mut SqliteConnection, turns: &[&Turn], now: i64) ->
         for change in &turn.letters {
             letter(connection, turn, change, now).await?;
         }
+        let ends = matches!(turn.after, After::End(_));
+        granted |= match &turn.locks {
+            _ if ends && ending.in_line.contains(&turn.saga) => locks::give_up(connection, turn.saga, now).await?,
+            Some(LockChange::GiveUp) => locks::give_up(connection, turn.saga, now).await?,
+            Some(LockChange::Ask { step, keys }) if !ends => locks::ask(connection, turn.saga, step, keys, now).await?,
+            Some(LockChange::Ask { .. }) | None => false,
+        };
     }
     for (query, chunk) in sql::LEAVE.chunks(&ended) {
         chunk.iter().fold(query, |query, saga| query.bind(*saga)).execute(&mut *connection).await?;
@@ -114,7 +190,22 @@ async fn settle(connection: &mut SqliteConnection, turns: &[&Turn], now: i64) ->
     for (query, chunk) in sql::END.chunks(&ended) {
         chunk.iter().fold(query.bind(now), |query, saga| query.bind(*saga)).execute(&mut *connection).await?;
     }
-    Ok(())
+    Ok(granted)
+}
+
+/// The sagas that the turns start, and then the messages that they send: to a saga that has ended in this
+/// very call nothing is sent any more. Tells whether there was anything.
+async fn pass_on(connection: &mut SqliteConnection, turns: &[&Turn], now: i64) -> Result<bool, sqlx::Error> {
+    let starts: Vec<NewSaga> = turns.iter().flat_map(|turn| turn.starts.iter().cloned()).collect();
+    if !starts.is_empty() {
+        start::insert(connection, None, &starts, now).await?;
+    }
+    let mut sent = !starts.is_empty();
+    for message in turns.iter().flat_map(|turn| &turn.sends) {
+        messages::send_one(connection, message, now).await?;
+        sent = true;
+    }
+    Ok(sent)
 }
 
 async fn letter(

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use saga_core::definition::Outline;
 use saga_core::journal::{
-    Appended, Claim, ClaimOne, Claimed, DeadLetter, History, Journal, JournalError, Lease, ListFilter, Message,
-    NewSaga, Received, SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
+    Appended, Claim, ClaimOne, DeadEvent, DeadLetter, History, Journal, JournalError, Lease, ListFilter, LockEntry,
+    Message, NewSaga, OutboxBatch, Received, SagaHeader, SagaSummary, Sent, SettledEvent, StartReceipt, Turn,
 };
 use saga_core::{Epoch, SagaId, Timestamp};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
@@ -17,10 +17,11 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::append::{append, hold_lease};
+use crate::claim::{claim, claim_one};
 use crate::connection::{BUSY_TIMEOUT, Slot};
 use crate::error::journal_error;
 use crate::start::{now, start};
-use crate::{messages, migrate, rows, sql, wake};
+use crate::{locks, messages, migrate, outbox, retention, rows, sql, wake};
 
 /// The journal in a SQLite file. See the [crate documentation](crate).
 #[derive(Debug)]
@@ -62,11 +63,11 @@ impl SqliteJournal {
 
 const DOING: &str = "opening the journal";
 
-fn micros(duration: Duration) -> i64 {
+pub(crate) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-fn many(limit: usize) -> i64 {
+pub(crate) fn many(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
@@ -127,7 +128,11 @@ impl Journal for SqliteJournal {
     async fn append(&self, lease: Lease, turns: &[Turn]) -> Result<Vec<Appended>, JournalError> {
         let mut write = self.writer.write("appending turns").await?;
         let answers = append(write.get(), lease, turns).await;
-        write.end(answers).await
+        let (answers, work) = write.end(answers).await?;
+        if work {
+            self.work.notify_waiters();
+        }
+        Ok(answers)
     }
 
     async fn claim(&self, lease: Lease, definitions: &[(String, u32)], limit: usize) -> Result<Claim, JournalError> {
@@ -158,8 +163,13 @@ impl Journal for SqliteJournal {
 
     async fn inbox(&self, lease: Lease) -> Result<Vec<Received>, JournalError> {
         const DOING: &str = "reading messages";
+        let failed = journal_error(DOING);
         let rows = self.rows(DOING, sqlx::query(sql::INBOX).bind(lease.epoch.0)).await?;
-        rows.iter().map(|row| messages::received(row).map_err(journal_error(DOING))).collect()
+        let mut received: Vec<Received> =
+            rows.iter().map(messages::received).collect::<Result<_, _>>().map_err(&failed)?;
+        let granted = self.rows(DOING, sqlx::query(sql::GRANTED).bind(lease.epoch.0)).await?;
+        received.extend(locks::grants(&granted).map_err(&failed)?);
+        Ok(received)
     }
 
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<History>, JournalError> {
@@ -219,15 +229,69 @@ impl Journal for SqliteJournal {
         write.end(marked).await
     }
 
-    async fn sweep(&self, retention: Duration, limit: usize) -> Result<u64, JournalError> {
+    async fn outbox(&self, lease: Lease, limit: usize) -> Result<OutboxBatch, JournalError> {
+        const DOING: &str = "reading the outbox";
+        let failed = journal_error(DOING);
+        let mut read = self.reader.read(DOING).await?;
+        let gone = outbox::gone_owners(read.get()).await.map_err(&failed);
+        if !read.put_back(gone)?.is_empty() {
+            let mut write = self.writer.write(DOING).await?;
+            let taken = take_events(write.get(), lease).await;
+            write.end(taken).await?;
+        }
+        let mut read = self.reader.read(DOING).await?;
+        let held = hold_lease(read.get(), lease, DOING).await;
+        let now = read.put_back(held)?;
+        let query = sqlx::query(sql::OUTBOX).bind(lease.epoch.0).bind(now).bind(many(limit));
+        let rows = self.rows(DOING, query).await?;
+        let events = rows.iter().map(outbox::event).collect::<Result<_, _>>().map_err(&failed)?;
+        let next = self.rows(DOING, sqlx::query(sql::NEXT_EVENT).bind(lease.epoch.0).bind(now)).await?;
+        let next = next.first().map(|row| row.try_get::<Option<i64>, _>("due_at")).transpose().map_err(&failed)?;
+        Ok(OutboxBatch { events, next_due_at: next.flatten().map(Timestamp::from_micros) })
+    }
+
+    async fn settle_events(&self, lease: Lease, settled: &[SettledEvent]) -> Result<(), JournalError> {
+        const DOING: &str = "settling events";
+        let mut write = self.writer.write(DOING).await?;
+        let done = outbox::settle(write.get(), lease, settled).await.map_err(journal_error(DOING));
+        write.end(done).await
+    }
+
+    async fn dead_events(&self, limit: usize) -> Result<Vec<DeadEvent>, JournalError> {
+        const DOING: &str = "listing dead events";
+        let rows = self.rows(DOING, sqlx::query(sql::DEAD_EVENTS).bind(many(limit))).await?;
+        rows.iter().map(|row| outbox::dead(row).map_err(journal_error(DOING))).collect()
+    }
+
+    async fn revive_event(&self, id: &str, again: bool) -> Result<bool, JournalError> {
+        const DOING: &str = "deciding on a dead event";
+        let mut write = self.writer.write(DOING).await?;
+        let revived = outbox::revive(write.get(), id, again).await.map_err(journal_error(DOING));
+        write.end(revived).await
+    }
+
+    async fn locks(&self, limit: usize) -> Result<Vec<LockEntry>, JournalError> {
+        const DOING: &str = "listing locks";
+        let rows = self.rows(DOING, sqlx::query(sql::LOCKS).bind(many(limit))).await?;
+        rows.iter().map(|row| locks::entry(row).map_err(journal_error(DOING))).collect()
+    }
+
+    async fn expired(&self, retention: Duration, limit: usize) -> Result<Vec<SagaId>, JournalError> {
+        const DOING: &str = "listing expired sagas";
+        let rows = self.rows(DOING, sqlx::query(sql::OLD).bind(micros(retention)).bind(many(limit))).await?;
+        let saga = |row: &SqliteRow| row.try_get::<Uuid, _>("saga_id").map(SagaId::from);
+        rows.iter().map(|row| saga(row).map_err(journal_error(DOING))).collect()
+    }
+
+    async fn forget(&self, sagas: &[SagaId], retention: Duration) -> Result<u64, JournalError> {
         const DOING: &str = "deleting ended sagas";
         // Looked at first without the write lock.
         let orphans = self.rows(DOING, sqlx::query(sql::ORPHANS).bind(micros(retention))).await?;
-        if self.rows(DOING, old(retention, limit)).await?.is_empty() && orphans.is_empty() {
+        if sagas.is_empty() && orphans.is_empty() {
             return Ok(0);
         }
         let mut write = self.writer.write(DOING).await?;
-        let deleted = delete(write.get(), retention, limit).await.map_err(journal_error(DOING));
+        let deleted = retention::forget(write.get(), sagas, retention).await.map_err(journal_error(DOING));
         write.end(deleted).await
     }
 
@@ -304,6 +368,13 @@ async fn close_lease(connection: &mut SqliteConnection, lease: Lease) -> Result<
     Ok(released)
 }
 
+/// Takes over what gone leases have left, if this one is valid.
+async fn take_events(connection: &mut SqliteConnection, lease: Lease) -> Result<(), JournalError> {
+    const DOING: &str = "taking over events";
+    hold_lease(connection, lease, DOING).await?;
+    outbox::take(connection, lease).await.map_err(journal_error(DOING))
+}
+
 async fn mark_alerted(connection: &mut SqliteConnection, letters: &[DeadLetter]) -> Result<(), sqlx::Error> {
     for letter in letters {
         let query = sqlx::query(sql::MARK_ALERTED)
@@ -314,11 +385,6 @@ async fn mark_alerted(connection: &mut SqliteConnection, letters: &[DeadLetter])
         query.execute(&mut *connection).await?;
     }
     Ok(())
-}
-
-/// Sagas whose retention is over.
-fn old(retention: Duration, limit: usize) -> sql::Bound {
-    sqlx::query(sql::OLD).bind(micros(retention)).bind(many(limit))
 }
 
 /// The epochs that have lapsed, and the time.
@@ -335,101 +401,6 @@ async fn fence(connection: &mut SqliteConnection) -> Result<Vec<Epoch>, sqlx::Er
     }
     sqlx::query(sql::FORGET_LEASES).bind(at).execute(connection).await?;
     Ok(epochs.into_iter().map(Epoch).collect())
-}
-
-async fn claim(
-    connection: &mut SqliteConnection,
-    lease: Lease,
-    definitions: &[(String, u32)],
-    limit: usize,
-) -> Result<Claim, JournalError> {
-    const DOING: &str = "claiming sagas";
-    let at = hold_lease(connection, lease, DOING).await?;
-    let mut sagas = Vec::new();
-    for (saga, crashed) in due(connection, definitions, limit, at).await.map_err(journal_error(DOING))? {
-        let header = own(connection, lease, saga).await.map_err(journal_error(DOING))?;
-        sagas.push(Claimed { header, crashed });
-    }
-    let next_due_at = next_due_at(connection, definitions).await.map_err(journal_error(DOING))?;
-    Ok(Claim { sagas, next_due_at, now: Timestamp::from_micros(at) })
-}
-
-/// What can be claimed: first what fenced leases have left, then the longest due.
-async fn due(
-    connection: &mut SqliteConnection,
-    definitions: &[(String, u32)],
-    limit: usize,
-    at: i64,
-) -> Result<Vec<(Uuid, bool)>, sqlx::Error> {
-    let mut found: Vec<(bool, i64, Uuid)> = Vec::new();
-    for (name, version) in definitions {
-        let crashed = sqlx::query(sql::CRASHED).bind(name.clone()).bind(*version).bind(many(limit));
-        for row in crashed.fetch_all(&mut *connection).await? {
-            found.push((true, 0, row.try_get("saga_id")?));
-        }
-        let due = sqlx::query(sql::DUE).bind(name.clone()).bind(*version).bind(at).bind(many(limit));
-        for row in due.fetch_all(&mut *connection).await? {
-            found.push((false, row.try_get("due_at")?, row.try_get("saga_id")?));
-        }
-    }
-    found.sort_by_key(|(crashed, due, _)| (!crashed, *due));
-    found.truncate(limit);
-    Ok(found.into_iter().map(|(crashed, _, saga)| (saga, crashed)).collect())
-}
-
-async fn next_due_at(
-    connection: &mut SqliteConnection,
-    definitions: &[(String, u32)],
-) -> Result<Option<Timestamp>, sqlx::Error> {
-    let mut next: Option<i64> = None;
-    for (name, version) in definitions {
-        let query = sqlx::query(sql::NEXT_DUE).bind(name.clone()).bind(*version);
-        if let Some(row) = query.fetch_optional(&mut *connection).await? {
-            let due: i64 = row.try_get("due_at")?;
-            next = Some(next.map_or(due, |earliest| earliest.min(due)));
-        }
-    }
-    Ok(next.map(Timestamp::from_micros))
-}
-
-async fn own(connection: &mut SqliteConnection, lease: Lease, saga: Uuid) -> Result<SagaHeader, sqlx::Error> {
-    sqlx::query(sql::OWN).bind(lease.epoch.0).bind(saga).execute(&mut *connection).await?;
-    rows::header(&sqlx::query(sql::HEADER).bind(saga).fetch_one(connection).await?)
-}
-
-async fn claim_one(connection: &mut SqliteConnection, lease: Lease, saga: SagaId) -> Result<ClaimOne, JournalError> {
-    const DOING: &str = "claiming a saga";
-    hold_lease(connection, lease, DOING).await?;
-    take_one(connection, lease, saga.as_uuid()).await.map_err(journal_error(DOING))
-}
-
-async fn take_one(connection: &mut SqliteConnection, lease: Lease, saga: Uuid) -> Result<ClaimOne, sqlx::Error> {
-    let Some(live) = sqlx::query(sql::OWNER).bind(saga).fetch_optional(&mut *connection).await? else {
-        let known = sqlx::query(sql::HEADER).bind(saga).fetch_optional(connection).await?;
-        return Ok(if known.is_some() { ClaimOne::Ended } else { ClaimOne::NotFound });
-    };
-    let owner: Option<i64> = live.try_get("owner")?;
-    let other = owner.filter(|owner| *owner != lease.epoch.0);
-    if let Some(owner) = other
-        && live.try_get("held")?
-    {
-        return Ok(ClaimOne::Owned(Epoch(owner)));
-    }
-    Ok(ClaimOne::Claimed(Claimed { header: own(connection, lease, saga).await?, crashed: other.is_some() }))
-}
-
-async fn delete(connection: &mut SqliteConnection, retention: Duration, limit: usize) -> Result<u64, sqlx::Error> {
-    let mut deleted = 0;
-    sqlx::query(sql::DELETE_ORPHANS).bind(micros(retention)).execute(&mut *connection).await?;
-    for row in old(retention, limit).fetch_all(&mut *connection).await? {
-        let (ended, saga) = (row.try_get::<i64, _>("ended_at")?, row.try_get::<Uuid, _>("saga_id")?);
-        for statement in [sql::DELETE_TURNS, sql::DELETE_LETTERS, sql::DELETE_MESSAGES, sql::DELETE_INSTANCE] {
-            sqlx::query(statement).bind(saga).execute(&mut *connection).await?;
-        }
-        sqlx::query(sql::DELETE_ENDED).bind(ended).bind(saga).execute(&mut *connection).await?;
-        deleted += 1;
-    }
-    Ok(deleted)
 }
 
 /// Adds a row to the history that it belongs to; rows of one history come together and in order.

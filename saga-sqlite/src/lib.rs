@@ -1,12 +1,16 @@
 #![doc = include_str!("../README.md")]
 
 mod append;
+mod claim;
 mod connection;
 mod error;
 mod fence;
 mod journal;
+mod locks;
 mod messages;
 mod migrate;
+mod outbox;
+mod retention;
 mod rows;
 mod sql;
 mod start;

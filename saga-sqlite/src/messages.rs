@@ -19,7 +19,11 @@ pub(crate) async fn send(connection: &mut SqliteConnection, messages: &[Message]
     Ok(sent)
 }
 
-async fn send_one(connection: &mut SqliteConnection, message: &Message, at: i64) -> Result<Sent, sqlx::Error> {
+pub(crate) async fn send_one(
+    connection: &mut SqliteConnection,
+    message: &Message,
+    at: i64,
+) -> Result<Sent, sqlx::Error> {
     let Message { definition, key, id, body } = message.clone();
     let known = sqlx::query(sql::SENT).bind(definition.clone()).bind(key.clone()).bind(id.clone());
     if known.fetch_optional(&mut *connection).await?.is_some() {

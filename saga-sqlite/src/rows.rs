@@ -40,9 +40,10 @@ pub(crate) fn summary(row: &SqliteRow) -> Result<SagaSummary, sqlx::Error> {
     } else {
         match row.try_get::<i64, _>("standing")? {
             0 => SagaStatus::Waiting,
-            1 => SagaStatus::NeedsAttention,
+            1 | 4 => SagaStatus::NeedsAttention,
             2 => SagaStatus::Watching,
-            _ => return Err(decode("a parked saga has one of three standings")),
+            3 => SagaStatus::Retained,
+            _ => return Err(decode("a parked saga has one of four standings")),
         }
     };
     Ok(SagaSummary { header: header(row)?, status })
@@ -75,6 +76,8 @@ pub(crate) fn standing_code(standing: Standing) -> i64 {
         Standing::Waiting => 0,
         Standing::NeedsAttention => 1,
         Standing::Watching => 2,
+        Standing::Retained => 3,
+        Standing::SetAside => 4,
     }
 }
 
@@ -85,6 +88,7 @@ pub(crate) fn status_name(status: SagaStatus) -> &'static str {
         SagaStatus::Waiting => "waiting",
         SagaStatus::NeedsAttention => "attention",
         SagaStatus::Watching => "watching",
+        SagaStatus::Retained => "retained",
         SagaStatus::Ended(End::Completed) => "completed",
         SagaStatus::Ended(End::RolledBack) => "rolled-back",
     }
@@ -102,7 +106,7 @@ pub(crate) fn step_text(step: Option<&StepName>) -> String {
     step.map_or_else(String::new, ToString::to_string)
 }
 
-fn decode(problem: &'static str) -> sqlx::Error {
+pub(crate) fn decode(problem: &'static str) -> sqlx::Error {
     sqlx::Error::Decode(problem.into())
 }
 

@@ -106,8 +106,48 @@ pub(crate) static LEAVE: LazyLock<Bulk> =
 /// … and queue for their deletion, since ?1.
 pub(crate) static END: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
-        "WITH e(saga_id) AS (VALUES {rows}) INSERT INTO saga_ended (ended_at, saga_id) SELECT ?1, e.saga_id FROM e",
+        "WITH t(saga_id) AS (VALUES {rows}) INSERT INTO saga_ended (ended_at, saga_id) SELECT ?1, t.saga_id FROM t",
         1,
+        1,
+    )
+});
+
+/// What stands against ending these sagas, or has to be tidied up with them: the messages that nobody has
+/// read, and a row without one for each entity lock.
+pub(crate) static ENDING: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "WITH t(saga_id) AS (VALUES {rows}) \
+         SELECT t.saga_id, m.message_id FROM t CROSS JOIN saga_instance s ON s.saga_id = t.saga_id \
+         CROSS JOIN saga_message m ON m.definition = s.definition AND m.key = s.key WHERE m.read_seq IS NULL \
+         UNION ALL SELECT t.saga_id, NULL FROM t CROSS JOIN saga_lock k ON k.saga_id = t.saga_id",
+        0,
+        1,
+    )
+});
+
+/// Events of the lease ?1, written at ?2.
+pub(crate) static PUBLISH: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "WITH t(event_id, saga_id, topic, headers, payload) AS (VALUES {rows}) \
+         INSERT INTO saga_event (event_id, saga_id, owner, at, due_at, topic, headers, payload) \
+         SELECT t.event_id, t.saga_id, ?1, ?2, ?2, t.topic, t.headers, t.payload FROM t \
+         WHERE true ON CONFLICT DO NOTHING",
+        2,
+        5,
+    )
+});
+
+/// Events that the lease ?1 has published.
+pub(crate) static PUBLISHED: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new("DELETE FROM saga_event WHERE event_id IN (VALUES {rows}) AND owner = ?1 AND dead_at IS NULL", 1, 1)
+});
+
+/// Places at the end of lines: of the saga ?1, for the step ?2, with the arrival ?3, asked for at ?4.
+pub(crate) static ASK: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "WITH t(key) AS (VALUES {rows}) INSERT INTO saga_lock (key, arrival, saga_id, step, asked_at) \
+         SELECT t.key, ?3, ?1, ?2, ?4 FROM t WHERE true ON CONFLICT DO NOTHING",
+        4,
         1,
     )
 });
@@ -150,9 +190,45 @@ statements! {
         WHERE definition = ? AND key = ?";
     TURN = "SELECT nonce, epoch FROM saga_turn WHERE saga_id = ? AND seq = ?";
     PARK = "UPDATE saga_live SET owner = NULL, due_at = ?, standing = ? WHERE saga_id = ?";
-    WAKE = "UPDATE saga_live SET due_at = ?1 WHERE saga_id = ?2 AND owner IS NULL AND EXISTS (SELECT 1 \
+    WAKE = "UPDATE saga_live SET due_at = ?1 WHERE saga_id = ?2 AND owner IS NULL AND standing <> 4 AND (EXISTS (SELECT 1 \
         FROM saga_instance s CROSS JOIN saga_message m ON m.definition = s.definition AND m.key = s.key \
-        WHERE s.saga_id = ?2 AND m.read_seq IS NULL)";
+        WHERE s.saga_id = ?2 AND m.read_seq IS NULL) OR EXISTS (SELECT 1 FROM saga_lock k \
+        WHERE k.saga_id = ?2 AND k.token IS NOT NULL AND k.read_seq IS NULL))";
+    DUE_NOW = "UPDATE saga_live SET due_at = ?1 WHERE saga_id = ?2 AND owner IS NULL AND standing <> 4";
+    NEXT_TURN = "SELECT 1 FROM saga_live l CROSS JOIN saga_turn p ON p.saga_id = l.saga_id AND p.seq = ?3 - 1 \
+        WHERE l.saga_id = ?2 AND l.owner = ?1";
+    GONE_OWNERS = "WITH RECURSIVE o(owner) AS (SELECT min(owner) FROM saga_event WHERE dead_at IS NULL UNION ALL \
+        SELECT (SELECT min(e.owner) FROM saga_event e WHERE e.dead_at IS NULL AND e.owner > o.owner) FROM o \
+        WHERE o.owner IS NOT NULL) SELECT o.owner FROM o WHERE o.owner IS NOT NULL AND NOT EXISTS (SELECT 1 \
+        FROM saga_lease f WHERE f.epoch = o.owner AND f.fenced_at IS NULL)";
+    TAKE_EVENTS = "UPDATE saga_event SET owner = ? WHERE owner = ? AND dead_at IS NULL";
+    OUTBOX = "SELECT e.event_id, e.saga_id, e.at, e.attempts, e.topic, e.headers, e.payload FROM saga_event e \
+        WHERE e.owner = ?1 AND e.dead_at IS NULL AND e.due_at <= ?2 AND NOT EXISTS (SELECT 1 FROM saga_event b \
+        WHERE b.saga_id = e.saga_id AND b.dead_at IS NULL AND b.nth < e.nth AND (b.owner <> ?1 OR b.due_at > ?2)) \
+        ORDER BY e.nth LIMIT ?3";
+    NEXT_EVENT = "SELECT min(due_at) AS due_at FROM saga_event \
+        WHERE owner = ?1 AND dead_at IS NULL AND attempts > 0 AND due_at > ?2";
+    RETRY_EVENT = "UPDATE saga_event SET attempts = attempts + 1, due_at = ?, error = ? \
+        WHERE event_id = ? AND owner = ? AND dead_at IS NULL";
+    EVENT_DIED = "UPDATE saga_event SET attempts = attempts + 1, dead_at = ?, error = ? \
+        WHERE event_id = ? AND owner = ? AND dead_at IS NULL";
+    DEAD_EVENTS = "SELECT event_id, saga_id, at, attempts, topic, headers, payload, error FROM saga_event \
+        WHERE dead_at IS NOT NULL ORDER BY nth LIMIT ?";
+    REVIVE_EVENT = "UPDATE saga_event SET attempts = 0, dead_at = NULL, error = NULL, due_at = ? \
+        WHERE event_id = ? AND dead_at IS NOT NULL";
+    DROP_EVENT = "DELETE FROM saga_event WHERE event_id = ? AND dead_at IS NOT NULL";
+    IN_LINE = "SELECT 1 FROM saga_lock WHERE saga_id = ? LIMIT 1";
+    LOCK_NUMBER = "UPDATE saga_lock_number SET last = last + 1 RETURNING last";
+    FIRST_IN_LINE = "SELECT saga_id, token FROM saga_lock WHERE key = ? ORDER BY arrival LIMIT 1";
+    WAITS_IN_LINE = "SELECT 1 FROM saga_lock k CROSS JOIN saga_lock b ON b.key = k.key AND b.arrival < k.arrival \
+        WHERE k.saga_id = ? LIMIT 1";
+    GRANT = "UPDATE saga_lock SET token = ? WHERE saga_id = ? AND token IS NULL";
+    READ_GRANT = "UPDATE saga_lock SET read_seq = ? WHERE saga_id = ? AND step = ? AND token IS NOT NULL";
+    LEAVE_LINES = "DELETE FROM saga_lock WHERE saga_id = ? RETURNING key";
+    GRANTED = "SELECT k.saga_id, k.step, k.key, k.token FROM saga_lock k \
+        CROSS JOIN saga_live l ON l.saga_id = k.saga_id AND l.owner = ? \
+        WHERE k.token IS NOT NULL AND k.read_seq IS NULL ORDER BY k.saga_id, k.key";
+    LOCKS = "SELECT key, saga_id, token, asked_at FROM saga_lock ORDER BY key, arrival LIMIT ?";
     READ_MESSAGE = "UPDATE saga_message SET read_seq = ?1 WHERE message_id = ?3 AND (definition, key) = \
         (SELECT definition, key FROM saga_instance WHERE saga_id = ?2)";
     SENT = "SELECT 1 FROM saga_message WHERE definition = ? AND key = ? AND message_id = ?";
@@ -193,8 +269,8 @@ statements! {
         AND (?2 IS NULL OR s.definition = ?2) AND (?3 IS NULL OR substr(s.key, 1, length(?3)) = ?3) \
         AND (?4 IS NULL OR (?4 IN ('completed', 'rolled-back')) = (l.saga_id IS NULL)) ORDER BY s.saga_id DESC) \
         WHERE ?4 IS NULL OR ?4 = CASE WHEN NOT lives THEN CASE ends WHEN 1 THEN 'completed' ELSE 'rolled-back' END \
-        WHEN running THEN 'running' WHEN standing = 0 THEN 'waiting' WHEN standing = 1 THEN 'attention' \
-        ELSE 'watching' END ORDER BY saga_id DESC LIMIT ?5");
+        WHEN running THEN 'running' WHEN standing = 0 THEN 'waiting' WHEN standing IN (1, 4) THEN 'attention' \
+        WHEN standing = 2 THEN 'watching' ELSE 'retained' END ORDER BY saga_id DESC LIMIT ?5");
     LETTERS = concat!("SELECT ", letter_columns!(), " WHERE d.closed_at IS NULL ORDER BY d.opened_at, d.saga_id, d.step LIMIT ?");
     LETTERS_OF = concat!("SELECT ", letter_columns!(), " WHERE d.closed_at IS NULL AND d.saga_id = ? \
         ORDER BY d.opened_at, d.saga_id, d.step LIMIT ?");
@@ -202,8 +278,9 @@ statements! {
         ORDER BY d.opened_at, d.saga_id, d.step LIMIT ?");
     MARK_ALERTED = "UPDATE saga_dead_letter SET alerted_at = CAST(unixepoch('subsec') * 1000000 AS INTEGER) \
         WHERE saga_id = ? AND step = ? AND op = ? AND seq = ? AND alerted_at IS NULL";
-    OLD = "SELECT ended_at, saga_id FROM saga_ended \
+    OLD = "SELECT saga_id FROM saga_ended \
         WHERE ended_at < CAST(unixepoch('subsec') * 1000000 AS INTEGER) - ? ORDER BY ended_at LIMIT ?";
+    ENDED_AT = "SELECT at FROM saga_turn WHERE saga_id = ? AND ends IS NOT NULL ORDER BY seq DESC LIMIT 1";
     DELETE_TURNS = "DELETE FROM saga_turn WHERE saga_id = ?";
     DELETE_LETTERS = "DELETE FROM saga_dead_letter WHERE saga_id = ?";
     DELETE_INSTANCE = "DELETE FROM saga_instance WHERE saga_id = ?";
@@ -241,7 +318,7 @@ mod tests {
     async fn every_statement_prepares_and_none_scans_a_large_table() {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         crate::migrate::migrate(&mut connection).await.unwrap();
-        let bulk = [&APPEND, &CREATE, &FIRST_TURN, &ENTER, &LEAVE, &END, &LOAD];
+        let bulk = [&APPEND, &CREATE, &FIRST_TURN, &ENTER, &LEAVE, &END, &LOAD, &ENDING, &PUBLISH, &PUBLISHED, &ASK];
         let bulk = bulk.iter().map(|bulk| ("bulk", bulk.smallest().to_owned()));
         let single = SINGLE.iter().map(|(name, sql)| (*name, (*sql).to_owned()));
         for (name, sql) in bulk.chain(single) {
@@ -249,7 +326,8 @@ mod tests {
             for row in plan.unwrap_or_else(|error| panic!("{name} does not prepare: {error}")) {
                 let detail: String = row.get("detail");
                 let scanned = detail.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next());
-                let large = ["saga_turn", "saga_live", "saga_instance", "t", "l", "s", "p"];
+                let large =
+                    ["saga_turn", "saga_live", "saga_instance", "saga_event", "t", "l", "s", "p", "e", "b", "m"];
                 // What people ask for may look at much, in the order of the ids.
                 let for_people = name == "LIST";
                 let index_only = detail.contains("USING") && detail.contains("INDEX");

@@ -55,7 +55,7 @@ async fn create(
 }
 
 /// Inserts what is new: the ids, each with the key that it was created under.
-async fn insert<'s>(
+pub(crate) async fn insert<'s>(
     connection: &mut SqliteConnection,
     lease: Option<Lease>,
     sagas: &'s [NewSaga],

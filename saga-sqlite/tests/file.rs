@@ -7,9 +7,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use saga_core::journal::{After, Appended, Journal as _, JournalError, NewSaga, StartReceipt, Turn};
+use saga_core::journal::{
+    After, Appended, Journal as _, JournalError, LockChange, Message, NewSaga, StartReceipt, Turn,
+};
 use saga_core::{Definition, Digest, Engine, SagaId, SagaOutcome, step_fn};
 use saga_sqlite::{SqliteJournal, start_in};
 use saga_testkit::faults::polled;
@@ -17,6 +19,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{Connection as _, Executor as _};
 
 const LONG: Duration = Duration::from_secs(600);
+/// Longer than anything here takes.
+const WAIT: Duration = Duration::from_secs(30);
 
 fn new_saga(key: &str) -> NewSaga {
     NewSaga {
@@ -31,15 +35,7 @@ fn new_saga(key: &str) -> NewSaga {
 }
 
 fn turn(saga: &NewSaga, seq: u32) -> Turn {
-    Turn {
-        saga: saga.id,
-        seq,
-        nonce: 7,
-        body: "[]".to_owned(),
-        after: After::Keep,
-        letters: Vec::new(),
-        read: Vec::new(),
-    }
+    Turn::new(saga.id, seq, 7, "[]".to_owned(), After::Keep)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,6 +49,35 @@ async fn eight_at_once_may_open_a_new_file() {
         .collect();
     for journal in opened {
         journal.await.unwrap().unwrap();
+    }
+}
+
+/// Starts, messages and entity locks of a turn are found without polling.
+#[tokio::test]
+async fn a_turn_that_makes_work_wakes_the_workers_of_its_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = SqliteJournal::open(dir.path().join("wake.db")).await.unwrap();
+    let other = SqliteJournal::open(dir.path().join("wake.db")).await.unwrap();
+    let (lease, _) = journal.open_lease("worker", LONG).await.unwrap();
+    let sagas = [new_saga("a"), new_saga("b")];
+    journal.start(Some(lease), &sagas).await.unwrap();
+    let asks = || Some(LockChange::Ask { step: "lock".into(), keys: vec!["k".to_owned()] });
+    let told = Message { definition: "order".into(), key: "b".into(), id: "m".into(), body: "1".into() };
+    let turns = [
+        Turn { starts: vec![new_saga("child")], ..turn(&sagas[0], 1) },
+        Turn { sends: vec![told], ..turn(&sagas[0], 2) },
+        Turn { locks: asks(), ..turn(&sagas[0], 3) },
+        Turn { locks: Some(LockChange::GiveUp), ..turn(&sagas[0], 4) },
+    ];
+    for turn in turns {
+        if turn.seq == 4 {
+            let waits = Turn { locks: asks(), ..self::turn(&sagas[1], 1) };
+            assert_eq!(journal.append(lease, &[waits]).await.unwrap(), [Appended::Written]);
+        }
+        let began = Instant::now();
+        let ((), answers) = tokio::join!(other.wait_for_work(WAIT), journal.append(lease, std::slice::from_ref(&turn)));
+        assert_eq!(answers.unwrap(), [Appended::Written]);
+        assert!(began.elapsed() < WAIT, "turn {}", turn.seq);
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use saga_core::definition::Outline;
 use saga_core::journal::{
-    Appended, Claim, ClaimOne, DeadLetter, History, Journal, JournalError, Lease, ListFilter, Message, NewSaga,
-    Received, SagaHeader, SagaSummary, Sent, StartReceipt, Turn,
+    Appended, Claim, ClaimOne, DeadEvent, DeadLetter, History, Journal, JournalError, Lease, ListFilter, LockEntry,
+    Message, NewSaga, OutboxBatch, Received, SagaHeader, SagaSummary, Sent, SettledEvent, StartReceipt, Turn,
 };
 use saga_core::{Epoch, SagaId, Timestamp};
 
@@ -219,8 +219,32 @@ impl<J: Journal> Journal for FaultJournal<J> {
         self.pass("mark_alerted", self.journal.mark_alerted(letters)).await
     }
 
-    async fn sweep(&self, retention: Duration, limit: usize) -> Result<u64, JournalError> {
-        self.pass("sweep", self.journal.sweep(retention, limit)).await
+    async fn outbox(&self, lease: Lease, limit: usize) -> Result<OutboxBatch, JournalError> {
+        self.pass("outbox", self.journal.outbox(lease, limit)).await
+    }
+
+    async fn settle_events(&self, lease: Lease, settled: &[SettledEvent]) -> Result<(), JournalError> {
+        self.pass("settle_events", self.journal.settle_events(lease, settled)).await
+    }
+
+    async fn dead_events(&self, limit: usize) -> Result<Vec<DeadEvent>, JournalError> {
+        self.pass("dead_events", self.journal.dead_events(limit)).await
+    }
+
+    async fn revive_event(&self, id: &str, again: bool) -> Result<bool, JournalError> {
+        self.pass("revive_event", self.journal.revive_event(id, again)).await
+    }
+
+    async fn locks(&self, limit: usize) -> Result<Vec<LockEntry>, JournalError> {
+        self.pass("locks", self.journal.locks(limit)).await
+    }
+
+    async fn expired(&self, retention: Duration, limit: usize) -> Result<Vec<SagaId>, JournalError> {
+        self.pass("expired", self.journal.expired(retention, limit)).await
+    }
+
+    async fn forget(&self, sagas: &[SagaId], retention: Duration) -> Result<u64, JournalError> {
+        self.pass("forget", self.journal.forget(sagas, retention)).await
     }
 
     async fn wait_for_work(&self, timeout: Duration) {

@@ -2,5 +2,7 @@
 
 pub mod contract;
 pub mod faults;
+pub mod nats;
 pub mod postgres;
+pub mod publisher;
 pub mod zombie;

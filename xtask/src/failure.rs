@@ -21,8 +21,13 @@ pub(crate) enum Failure {
          {URL_VARIABLE}"
     )]
     NoPostgres,
-    #[error("the package manager could not be told to install PostgreSQL without starting it")]
-    Unprepared { source: io::Error },
+    #[error(
+        "the tests need nats-server, and it is not in PATH, /usr/sbin or /usr/local. Install it (Debian, Ubuntu: \
+         apt-get install nats-server; elsewhere: from nats.io)"
+    )]
+    NoNats,
+    #[error("the package manager could not be told to install {package} without starting it")]
+    Unprepared { package: &'static str, source: io::Error },
     #[error("no async runtime")]
     NoRuntime { source: io::Error },
     #[error("no Postgres for the main job")]

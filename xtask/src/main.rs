@@ -41,7 +41,7 @@ enum Chore {
         #[arg(long)]
         install_tools: bool,
     },
-    /// Makes sure that the tests find a Postgres, installing it when that can be done.
+    /// Makes sure that the tests find a Postgres and a NATS server, installing them when that can be done.
     Prepare,
 }
 

@@ -1,10 +1,12 @@
-//! A Postgres for the tests: found, or installed, or asked for.
+//! The servers that the tests start: found, or installed, or asked for.
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use saga_testkit::nats::find_binary;
 use saga_testkit::postgres::{URL_VARIABLE, find_binaries};
 
 use crate::failure::Failure;
@@ -13,12 +15,23 @@ use crate::failure::Failure;
 const CLUSTER_CONFIG: &str = "/etc/postgresql-common/createcluster.conf";
 const NO_CLUSTER: &str = "create_main_cluster = false";
 
-/// Returns once there are server binaries, or a server to use instead.
+/// Where a service is kept from being started, and what by.
+const NATS_UNIT: &str = "/etc/systemd/system/nats-server.service";
+const NOWHERE: &str = "/dev/null";
+
+/// Returns once there is all that the tests need.
 pub(crate) fn run() -> Result<(), Failure> {
+    postgres()?;
+    nats()
+}
+
+/// Returns once there are server binaries, or a server to use instead.
+fn postgres() -> Result<(), Failure> {
     if std::env::var_os(URL_VARIABLE).is_some() || find_binaries().is_some() {
         return Ok(());
     }
-    if !is_root() || !has_apt() || !only_binaries().map_err(|source| Failure::Unprepared { source })? {
+    let unprepared = |source| Failure::Unprepared { package: "PostgreSQL", source };
+    if !is_root() || !has_apt() || !only_binaries().map_err(unprepared)? {
         return Err(Failure::NoPostgres);
     }
     println!("\n==> installing PostgreSQL: no server binaries found");
@@ -28,6 +41,40 @@ pub(crate) fn run() -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::NoPostgres)
+}
+
+/// Returns once there is a NATS server binary.
+fn nats() -> Result<(), Failure> {
+    if find_binary().is_some() {
+        return Ok(());
+    }
+    let unprepared = |source| Failure::Unprepared { package: "nats-server", source };
+    if !is_root() || !has_apt() || !is_masked().map_err(unprepared)? {
+        return Err(Failure::NoNats);
+    }
+    println!("\n==> installing nats-server: no server binary found");
+    // A package list that cannot be refreshed may still do.
+    apt(&["update"])?;
+    if apt(&["install", "--yes", "--no-install-recommends", "nats-server"])? && find_binary().is_some() {
+        return Ok(());
+    }
+    Err(Failure::NoNats)
+}
+
+/// Keeps the package from starting a server of its own. False when the machine is set up to have one,
+/// which is not for a chore to change.
+fn is_masked() -> io::Result<bool> {
+    let unit = Path::new(NATS_UNIT);
+    if let Some(dir) = unit.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    match symlink(NOWHERE, unit) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok(fs::read_link(unit).is_ok_and(|target| target == Path::new(NOWHERE)))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Tells the packages to make and start no server: the tests want none but theirs. False when the

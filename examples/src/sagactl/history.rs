@@ -62,6 +62,19 @@ impl Attempts {
                 let until = until.map_or("for a signal".to_owned(), |until| format!("until {}", until.to_utc()));
                 self.push(step.as_str(), format!("waits {until}"), at, "");
             }
+            Record::Locking { step, keys, until } => {
+                let what = format!("waits for {} until {}", keys.join(", "), until.to_utc());
+                self.push(step.as_str(), what, at, "");
+            }
+            Record::Delegated { step, child } => {
+                self.push(step.as_str(), format!("waits for its child saga {child}"), at, "")
+            }
+            Record::Recalled { step } => {
+                self.push(step.as_str(), "compensate: its child saga is told".to_owned(), at, "")
+            }
+            Record::Reopened => self.push("", "its parent turns back".to_owned(), at, ""),
+            Record::Released => self.push("", "its parent is done".to_owned(), at, ""),
+            Record::FollowedUp { id, by } => self.push("", format!("{by} sees to the late signal {id}"), at, ""),
             Record::FannedOut { step, items } => self.push(step.as_str(), format!("{items} items"), at, ""),
             Record::SoftFailed { step } => self.push(step.as_str(), "went on without it".to_owned(), at, ""),
             Record::TurnedBack { step } => {
@@ -73,7 +86,7 @@ impl Attempts {
                 self.push("", format!("cancellation by {actor} came too late: {reason}"), at, "");
             }
             Record::Signalled { name, .. } => self.push("", format!("signal {name}"), at, ""),
-            Record::Unread { id, error } => self.push("", format!("message {id} cannot be read: {error}"), at, ""),
+            Record::Unread { id, error } => self.push("", format!("message {id} was not taken: {error}"), at, ""),
             Record::NeedsAttention { step, op, reason, error } => {
                 let step = step.as_ref().map_or("", StepName::as_str);
                 self.push(step, format!("{op} waits for a human ({reason})"), at, error);

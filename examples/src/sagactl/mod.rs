@@ -3,13 +3,16 @@
 //! team's own definitions.
 
 pub mod history;
+mod outbox;
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
-use saga_core::engine::{CheckReport, OperatorError, OutcomeError, Resolution, Undecodable};
+use saga_core::definition::Format;
+use saga_core::engine::{CheckReport, EventError, OperatorError, OutcomeError, Resolution, Undecodable};
 use saga_core::journal::{DeadLetter, End, JournalError, ListFilter, SagaStatus, SagaSummary};
 use saga_core::{CheckpointError, Engine, Payload, SagaId};
 use serde_json::{Value, json};
@@ -76,6 +79,48 @@ pub enum Command {
         #[command(flatten)]
         who: Who,
     },
+    /// Have a saga turn back, and wait until all that it did is undone.
+    Rollback {
+        /// The saga's id.
+        saga: SagaId,
+        /// Who wants it, and why.
+        #[command(flatten)]
+        who: Who,
+        /// For how long to wait, in seconds.
+        #[arg(long, default_value_t = 60)]
+        wait: u64,
+    },
+    /// A picture: of a definition, or of how far a saga has come.
+    Diagram {
+        /// The definition's name, or a saga's id.
+        of: String,
+        /// The definition's version.
+        #[arg(long, default_value_t = 1)]
+        version: u32,
+        /// Graphviz's DOT rather than Mermaid.
+        #[arg(long)]
+        dot: bool,
+    },
+    /// Entity locks: which sagas have them, and which wait.
+    Locks {
+        /// How many.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Events that could not be published, oldest first.
+    DeadEvents {
+        /// How many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Publish an event that could not be published.
+    Republish {
+        /// The event's id.
+        event: String,
+        /// Who wants it, and why.
+        #[command(flatten)]
+        who: Who,
+    },
 }
 
 /// A decision about one step of a saga that waits for a human.
@@ -112,6 +157,8 @@ pub enum Status {
     Attention,
     /// Rolled back, and watched for late effects.
     Watching,
+    /// Completed, and kept for the saga that started it.
+    Retained,
     /// Over: every step is done.
     Completed,
     /// Over: everything is undone.
@@ -119,8 +166,15 @@ pub enum Status {
 }
 
 impl Status {
-    const ALL: [Self; 6] =
-        [Self::Running, Self::Waiting, Self::Attention, Self::Watching, Self::Completed, Self::RolledBack];
+    const ALL: [Self; 7] = [
+        Self::Running,
+        Self::Waiting,
+        Self::Attention,
+        Self::Watching,
+        Self::Retained,
+        Self::Completed,
+        Self::RolledBack,
+    ];
 
     fn status(self) -> SagaStatus {
         match self {
@@ -128,6 +182,7 @@ impl Status {
             Self::Waiting => SagaStatus::Waiting,
             Self::Attention => SagaStatus::NeedsAttention,
             Self::Watching => SagaStatus::Watching,
+            Self::Retained => SagaStatus::Retained,
             Self::Completed => SagaStatus::Ended(End::Completed),
             Self::RolledBack => SagaStatus::Ended(End::RolledBack),
         }
@@ -139,6 +194,7 @@ impl Status {
             Self::Waiting => "waiting",
             Self::Attention => "attention",
             Self::Watching => "watching",
+            Self::Retained => "retained",
             Self::Completed => "completed",
             Self::RolledBack => "rolled-back",
         }
@@ -173,6 +229,29 @@ pub enum SagactlError {
         /// Why.
         #[from]
         source: OperatorError,
+    },
+    /// The decision about an event was refused.
+    #[error("{source}")]
+    Event {
+        /// Why.
+        #[from]
+        source: EventError,
+    },
+    /// The saga did not turn back in time.
+    #[error("{saga} is not rolled back, but {status}: `show` tells why")]
+    NotRolledBack {
+        /// The saga.
+        saga: SagaId,
+        /// Where it stands.
+        status: &'static str,
+    },
+    /// The definition is not registered here.
+    #[error("this binary has no definition {definition} v{version}, and {definition} is no saga's id")]
+    UnknownDefinition {
+        /// Its name.
+        definition: String,
+        /// Its version.
+        version: u32,
     },
     /// There is no such saga.
     #[error("there is no saga {saga}")]
@@ -231,6 +310,45 @@ pub async fn run(engine: &Engine, command: Command, as_json: bool) -> Result<Str
         Command::Cancel { saga, who } => {
             engine.operator().cancel(saga, &who.actor, &who.reason).await?;
             Ok(format!("{saga} was told; `show` tells whether it came in time"))
+        }
+        Command::Rollback { saga, who, wait } => roll_back(engine, saga, &who, Duration::from_secs(wait)).await,
+        Command::Diagram { of, version, dot } => diagram(engine, &of, version, dot).await,
+        Command::Locks { limit } => Ok(outbox::locks(&engine.operator().locks(limit).await?, as_json)),
+        Command::DeadEvents { limit } => Ok(outbox::events(&engine.operator().dead_events(limit).await?, as_json)),
+        Command::Republish { event, who } => {
+            engine.operator().republish(&event, &who.actor, &who.reason).await?;
+            Ok(format!("{event} is published as soon as a worker gets to it"))
+        }
+    }
+}
+
+/// Cancels, and waits for what comes of it.
+async fn roll_back(engine: &Engine, saga: SagaId, who: &Who, wait: Duration) -> Result<String, SagactlError> {
+    engine.operator().cancel(saga, &who.actor, &who.reason).await?;
+    let until = tokio::time::Instant::now() + wait;
+    loop {
+        let summary = engine.status(saga).await?.ok_or(SagactlError::NotFound { saga })?;
+        match summary.status {
+            SagaStatus::Ended(End::RolledBack) | SagaStatus::Watching => {
+                return Ok(format!("{saga} is rolled back: all that it did is undone"));
+            }
+            SagaStatus::Running | SagaStatus::Waiting | SagaStatus::NeedsAttention
+                if tokio::time::Instant::now() < until =>
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            status => return Err(SagactlError::NotRolledBack { saga, status: Status::of(status) }),
+        }
+    }
+}
+
+async fn diagram(engine: &Engine, of: &str, version: u32, dot: bool) -> Result<String, SagactlError> {
+    let format = if dot { Format::Dot } else { Format::Mermaid };
+    match of.parse() {
+        Ok(saga) => Ok(engine.diagram_of(saga, format).await?),
+        Err(_) => {
+            let unknown = || SagactlError::UnknownDefinition { definition: of.to_owned(), version };
+            engine.diagram(of, version, format).ok_or_else(unknown)
         }
     }
 }

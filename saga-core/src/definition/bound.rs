@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::lock::Locks;
+use super::publish::Event;
 use super::source::{Outputs, Resolver};
 use crate::checkpoint::{Checkpoint, CheckpointError, Digest, Payload};
 use crate::fault::StepError;
@@ -49,6 +51,12 @@ pub(crate) enum Evaluated {
     Until(Option<Timestamp>),
     /// It is taken once for each of so many items.
     Items(usize),
+    /// It publishes this event.
+    Publishes(Event<Payload>),
+    /// It asks for these entities, and waits for them for so long.
+    Locks { keys: Vec<String>, at_most: Duration },
+    /// It runs a saga of its own, with this input.
+    Delegates(Payload),
 }
 
 /// A step that needs no attempt, see [`BoundStep::evaluate`].
@@ -61,6 +69,12 @@ pub(crate) enum Pure {
     SleepUntil(Resolver<Timestamp>),
     /// For a signal, and for how long.
     Signal { at_most: Resolver<Option<Duration>>, accepts: fn(&Payload) -> Result<(), CheckpointError> },
+    /// The event to publish.
+    Publish(Resolver<Result<Event<Payload>, CheckpointError>>),
+    /// The entities to lock.
+    Lock { keys: Resolver<Vec<String>>, at_most: Duration },
+    /// The input of a child saga.
+    Child { input: Resolver<Result<Payload, CheckpointError>>, accepts: fn(&Payload) -> Result<(), CheckpointError> },
 }
 
 impl BoundStep for Pure {
@@ -68,7 +82,10 @@ impl BoundStep for Pure {
         // The machine asks for attempts of steps that have some; this is one that has an answer instead.
         let input = match self.evaluate(outputs, Timestamp::from_micros(0))? {
             Evaluated::Done(output) => output,
-            Evaluated::Until(_) | Evaluated::Items(_) => Payload::null(),
+            Evaluated::Delegates(input) => input,
+            Evaluated::Until(_) | Evaluated::Items(_) | Evaluated::Publishes(_) | Evaluated::Locks { .. } => {
+                Payload::null()
+            }
         };
         let digest = input.digest();
         Ok(Prepared { input: digest, run: Box::new(|_| Box::pin(async { Ok(Success::Output(input)) })) })
@@ -80,14 +97,23 @@ impl BoundStep for Pure {
             Self::Sleep(time) => Evaluated::Until(Some(now.after(time.resolve(outputs)?))),
             Self::SleepUntil(time) => Evaluated::Until(Some(time.resolve(outputs)?)),
             Self::Signal { at_most, .. } => Evaluated::Until(at_most.resolve(outputs)?.map(|most| now.after(most))),
+            Self::Publish(event) => Evaluated::Publishes(event.resolve(outputs)??),
+            Self::Lock { keys, at_most } => {
+                let mut keys = keys.resolve(outputs)?;
+                keys.sort_unstable();
+                keys.dedup();
+                Evaluated::Locks { keys, at_most: *at_most }
+            }
+            Self::Child { input, .. } => Evaluated::Delegates(input.resolve(outputs)??),
         })
     }
 
     fn accepts(&self, output: &Payload) -> Result<(), CheckpointError> {
         match self {
             Self::When(_) => bool::decode(output).map(drop),
-            Self::Sleep(_) | Self::SleepUntil(_) => <()>::decode(output),
-            Self::Signal { accepts, .. } => accepts(output),
+            Self::Sleep(_) | Self::SleepUntil(_) | Self::Publish(_) => <()>::decode(output),
+            Self::Lock { .. } => Locks::decode(output).map(drop),
+            Self::Signal { accepts, .. } | Self::Child { accepts, .. } => accepts(output),
         }
     }
 }

@@ -6,8 +6,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Blueprint;
 use super::bound::{Bound, BoundStep, Pure};
+use super::child::Child;
+use super::lock::Lock;
 use super::plan::{Kind, Policy, StepPlan};
+use super::publish::Publish;
 use super::source::{Brand, Guarded, Resolver, Soft, Source, output_resolver, soft_resolver};
 use crate::checkpoint::Checkpoint;
 use crate::retry::RetryPolicy;
@@ -28,6 +32,10 @@ pub(crate) struct Draft {
     pub(crate) deadline: Option<Duration>,
     /// The decision that the next steps are under.
     pub(super) guard: Option<usize>,
+    /// Definitions whose sagas are started by those of this one.
+    pub(crate) related: Vec<Arc<Blueprint>>,
+    /// What sees to signals that come too late.
+    pub(crate) late: Option<Arc<Blueprint>>,
 }
 
 /// Declares the steps of one saga, inside [`Definition::build`](super::Definition::build).
@@ -268,7 +276,10 @@ impl<'id> SagaBuilder<'id> {
             | Kind::BestEffort
             | Kind::When
             | Kind::Sleep
-            | Kind::Signal => standard(),
+            | Kind::Signal
+            | Kind::Publish
+            | Kind::Lock
+            | Kind::Child => standard(),
         };
         draft.plans.push(StepPlan {
             reads,
@@ -284,7 +295,7 @@ fn standard() -> Policy {
     Policy::new(RetryPolicy::standard(), TIMEOUT)
 }
 
-fn patient() -> Policy {
+pub(super) fn patient() -> Policy {
     Policy::new(RetryPolicy::patient(), TIMEOUT)
 }
 
@@ -479,7 +490,7 @@ macro_rules! output_source {
     )+};
 }
 
-output_source!(Query Compensatable Pivot Retryable Sleep Signal);
+output_source!(Query Compensatable Pivot Retryable Sleep Signal Publish Lock Child);
 
 impl<'id, T: Checkpoint> Source<'id> for StepHandle<'id, T, BestEffort> {
     type Value = Soft<T>;

@@ -88,6 +88,26 @@ pub enum BuildError {
         /// The pivot.
         pivot: StepName,
     },
+    /// A saga asks for entity locks once, all or nothing.
+    #[error("the steps {first} and {second} both lock entities: lock all of them in one step")]
+    TwoLocks {
+        /// The one.
+        first: StepName,
+        /// The other.
+        second: StepName,
+    },
+    /// A child saga must be able to be undone for as long as its parent lives.
+    #[error(
+        "the child saga {child} of the step {step} cannot be undone after its step {fixed}: start it as a follow-up, or include it"
+    )]
+    ChildCannotBeUndone {
+        /// The step of the parent.
+        step: StepName,
+        /// The name of the child's definition.
+        child: String,
+        /// The child's pivot, or first retryable step.
+        fixed: StepName,
+    },
     /// A compensatable step has no compensation policy. (The typed builder cannot produce it.)
     #[error("the compensatable step {step} has no compensation")]
     NoCompensation {

@@ -80,6 +80,7 @@ impl<'id> SagaBuilder<'id> {
             draft.bound.push(Arc::new(Inlined { step: bound.clone(), base, input: input.clone() }));
         }
         draft.frontier = ends;
+        draft.related.extend(blueprint.related.iter().cloned());
     }
 }
 

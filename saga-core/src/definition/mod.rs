@@ -2,12 +2,16 @@
 
 mod bound;
 mod builder;
+mod child;
 mod diagram;
 mod error;
 mod for_each;
 mod include;
+mod late;
+mod lock;
 mod outline;
 mod plan;
+mod publish;
 mod source;
 
 use std::cell::RefCell;
@@ -20,16 +24,23 @@ pub use builder::{
     BestEffort, Compensatable, Parallel, Pivot, Query, Retryable, Returns, SagaBuilder, Signal, Sleep, StepHandle,
     Undone, When,
 };
+pub use child::Child;
+pub use diagram::Format;
+pub(crate) use diagram::draw;
 pub use error::BuildError;
 pub use for_each::{ForEach, ForEachOf};
 pub use include::Included;
+pub use late::LateSignal;
+pub use lock::{Lock, Locks};
 pub use outline::{Outline, OutlineDiff, StepOutline};
 pub use plan::{Kind, Plan, Policy, StepPlan};
+pub use publish::{Event, Publish};
 pub(crate) use source::Outputs;
 use source::Resolver;
 pub use source::{Guarded, InputHandle, Mapped, Soft, Source};
 
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::{Checkpoint, CheckpointError, Payload};
+use crate::codec::Codec;
 use crate::machine::SagaState;
 
 /// A saga's definition: what it is called, its version, its steps. Cheap to clone.
@@ -71,13 +82,24 @@ pub struct Definition<I, O> {
 }
 
 /// A definition without its types: what the engine registers and runs.
+#[derive(Clone)]
 pub(crate) struct Blueprint {
     pub(crate) name: Arc<str>,
     pub(crate) version: u32,
     pub(crate) plan: Plan,
     pub(crate) steps: Vec<Arc<dyn BoundStep>>,
     pub(crate) outline: Outline,
+    /// Definitions whose sagas are started by those of this one: children, and what sees to late signals.
+    pub(crate) related: Vec<Arc<Self>>,
+    /// What sees to signals that come too late; none for a dead letter.
+    pub(crate) late: Option<Arc<Self>>,
+    /// What a saga returns, for its parent; none where none of them can be a child.
+    pub(crate) encode_output: Option<EncodeOutput>,
+    /// What becomes of payloads in the journal; none leaves them as they are.
+    pub(crate) codec: Option<Arc<dyn Codec>>,
 }
+
+type EncodeOutput = Arc<dyn Fn(&SagaState) -> Result<Payload, CheckpointError> + Send + Sync>;
 
 impl<I: Checkpoint, O: Send + 'static> Definition<I, O> {
     /// Builds the definition `name` in this version. The closure declares the steps and ends with
@@ -104,12 +126,28 @@ impl<I: Checkpoint, O: Send + 'static> Definition<I, O> {
             (output, reads)
         };
         let (output, reads) = returns;
-        let builder::Draft { plans, bound, deadline, .. } = draft.into_inner();
+        let builder::Draft { plans, bound, deadline, related, late, .. } = draft.into_inner();
         let plan = Plan::new(plans, reads)?.with_deadline(deadline);
+        check_children(&plan, &related)?;
         let outline = Outline::of(name, version, &plan);
-        let blueprint = Blueprint { name: name.into(), version, plan, steps: bound, outline };
+        let name = name.into();
+        let (steps, encode_output, codec) = (bound, None, None);
+        let blueprint = Blueprint { name, version, plan, steps, outline, related, late, encode_output, codec };
         Ok(Self { blueprint: Arc::new(blueprint), output: Arc::new(output), types: PhantomData })
     }
+}
+
+/// A child can be undone for as long as its parent lives: it must not pass a point of no return.
+fn check_children(plan: &Plan, related: &[Arc<Blueprint>]) -> Result<(), BuildError> {
+    for step in plan.steps() {
+        let Some((name, version)) = &step.child else { continue };
+        let child = related.iter().find(|child| child.name == *name && child.version == *version);
+        if let Some(fixed) = child.and_then(|child| child.plan.point_of_no_return()) {
+            let (step, child) = (step.name.clone(), name.to_string());
+            return Err(BuildError::ChildCannotBeUndone { step, child, fixed: fixed.name.clone() });
+        }
+    }
+    Ok(())
 }
 
 impl<I, O> Definition<I, O> {
@@ -141,7 +179,21 @@ impl<I, O> Definition<I, O> {
     /// A [Mermaid](https://mermaid.js.org) flowchart: steps forward, compensations beside them.
     #[must_use]
     pub fn to_mermaid(&self) -> String {
-        diagram::mermaid(&self.blueprint)
+        diagram::draw(&self.blueprint, None, Format::Mermaid)
+    }
+
+    /// The same picture as a [Graphviz](https://graphviz.org) digraph.
+    #[must_use]
+    pub fn to_dot(&self) -> String {
+        diagram::draw(&self.blueprint, None, Format::Dot)
+    }
+
+    /// Seals the payloads of this definition's sagas in the journal, see [`codec`](crate::codec). It is no
+    /// part of what a version is compared by: sagas that are under way go on, sealed from here on.
+    #[must_use]
+    pub fn with_codec(mut self, codec: Arc<dyn Codec>) -> Self {
+        Arc::make_mut(&mut self.blueprint).codec = Some(codec);
+        self
     }
 
     pub(crate) fn blueprint(&self) -> &Arc<Blueprint> {

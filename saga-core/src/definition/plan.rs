@@ -31,19 +31,31 @@ pub enum Kind {
     Sleep,
     /// Waits for a signal, or until a time.
     Signal,
+    /// Publishes an event, with the turn that goes past it.
+    Publish,
+    /// Waits until entities are locked for the saga, or until a time.
+    Lock,
+    /// Runs another definition as a saga of its own, which is undone when this one turns back.
+    Child,
 }
 
 impl Kind {
     /// Whether the step does anything in the world.
     #[must_use]
     pub fn has_effect(self) -> bool {
-        !matches!(self, Self::Query | Self::When | Self::Sleep | Self::Signal)
+        match self {
+            Self::Compensatable | Self::Pivot | Self::Retryable | Self::BestEffort | Self::Child => true,
+            Self::Query | Self::When | Self::Sleep | Self::Signal | Self::Publish | Self::Lock => false,
+        }
     }
 
     /// Whether the step is worked out here, without an attempt.
     #[must_use]
     pub fn is_pure(self) -> bool {
-        matches!(self, Self::When | Self::Sleep | Self::Signal)
+        match self {
+            Self::When | Self::Sleep | Self::Signal | Self::Publish | Self::Lock | Self::Child => true,
+            Self::Query | Self::Compensatable | Self::Pivot | Self::Retryable | Self::BestEffort => false,
+        }
     }
 
     /// The name in outlines, diagrams and errors.
@@ -58,6 +70,9 @@ impl Kind {
             Self::When => "when",
             Self::Sleep => "sleep",
             Self::Signal => "signal",
+            Self::Publish => "publish",
+            Self::Lock => "lock",
+            Self::Child => "child",
         }
     }
 }
@@ -123,6 +138,8 @@ pub struct StepPlan {
     pub signal: Option<Arc<str>>,
     /// The service that it calls, by the name under which its retries are budgeted.
     pub dependency: Option<Arc<str>>,
+    /// The definition that it runs as a saga of its own, by name and version.
+    pub child: Option<(Arc<str>, u32)>,
 }
 
 impl StepPlan {
@@ -143,6 +160,7 @@ impl StepPlan {
             watch: None,
             signal: None,
             dependency: None,
+            child: None,
         }
     }
 }
@@ -256,10 +274,36 @@ impl Plan {
                         });
                     }
                 }
-                Kind::Query | Kind::Pivot | Kind::BestEffort | Kind::When | Kind::Sleep | Kind::Signal => {}
+                Kind::Child => self.check_can_still_turn_back(index, pivot)?,
+                Kind::Query
+                | Kind::Pivot
+                | Kind::BestEffort
+                | Kind::When
+                | Kind::Sleep
+                | Kind::Signal
+                | Kind::Publish
+                | Kind::Lock => {}
             }
         }
-        Ok(())
+        self.check_single_lock()
+    }
+
+    /// One set of locks at most, taken all or nothing: that is why sagas cannot wait for each other in a
+    /// circle.
+    fn check_single_lock(&self) -> Result<(), BuildError> {
+        let mut locks = self.steps.iter().filter(|step| step.kind == Kind::Lock);
+        match (locks.next(), locks.next()) {
+            (Some(first), Some(second)) => {
+                Err(BuildError::TwoLocks { first: first.name.clone(), second: second.name.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The step after which a saga of this plan cannot turn back any more.
+    #[must_use]
+    pub fn point_of_no_return(&self) -> Option<&StepPlan> {
+        self.steps.iter().find(|step| matches!(step.kind, Kind::Pivot | Kind::Retryable))
     }
 
     fn check_names(&self) -> Result<(), BuildError> {

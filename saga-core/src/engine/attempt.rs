@@ -11,6 +11,7 @@ use tracing::{Instrument as _, debug, info_span, warn};
 
 use super::telemetry;
 use crate::checkpoint::Payload;
+use crate::codec::WITHHELD;
 use crate::definition::{Prepared, Success};
 use crate::fault::{Class, Effect, Fault};
 use crate::machine::{ProbeAnswer, Report};
@@ -19,8 +20,9 @@ use crate::step::{Probe, StepContext};
 /// A step that keeps its thread for longer than this is reported: it should have awaited something.
 const BLOCKING: Duration = Duration::from_millis(500);
 
-/// Runs the attempt. Dropping the future drops the user's: the attempt's fate is then unknown.
-pub(crate) async fn run(prepared: Prepared, cx: StepContext, payload_max_bytes: usize) -> Report {
+/// Runs the attempt. Dropping the future drops the user's: the attempt's fate is then unknown. When payloads
+/// are `secret`, a panic's message is withheld.
+pub(crate) async fn run(prepared: Prepared, cx: StepContext, payload_max_bytes: usize, secret: bool) -> Report {
     let span = info_span!(
         "saga.step",
         saga.id = %cx.saga,
@@ -43,6 +45,7 @@ pub(crate) async fn run(prepared: Prepared, cx: StepContext, payload_max_bytes: 
         let report = match tokio::time::timeout(limit, attempt).await {
             Ok(Ok(Ok(success))) => accept(success, payload_max_bytes),
             Ok(Ok(Err(error))) => Report::Failed { fault: error.fault().clone(), retry_after: error.retry_after() },
+            Ok(Err(_)) if secret => failed(Fault::panicked(WITHHELD)),
             Ok(Err(panic)) => failed(Fault::panicked(panic_message(&*panic))),
             Err(_) => failed(Fault::timed_out(limit)),
         };

@@ -1,6 +1,7 @@
 //! Options of an engine: each with its unit, its default and the reason for it.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,17 +11,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::alert::{Alert, LogAlert};
+use super::archive::Archive;
 use super::batch::Batcher;
 use super::clock::JournalClock;
 use super::dependency::{Dependencies, DependencyPolicy};
 use super::error::OpenError;
+use super::late::dead_letter;
+use super::rooms::Rooms;
 use super::schedule::{Every, Missed, Schedule};
 use super::watch::Watchers;
 use super::{Engine, Inner, incarnation, worker};
 use crate::checkpoint::Checkpoint;
-use crate::definition::{Blueprint, Definition};
+use crate::definition::{Blueprint, Definition, Kind};
 use crate::journal::{Journal, NewSaga};
 use crate::limits::Limits;
+use crate::publish::EventPublisher;
+use crate::retry::RetryPolicy;
 use crate::time::Timestamp;
 
 /// Configures an [`Engine`]; made by [`Engine::builder`].
@@ -43,13 +49,17 @@ pub(crate) struct Options {
     pub(crate) start_timeout: Duration,
     pub(crate) alert: Arc<dyn Alert>,
     pub(crate) dependencies: HashMap<Arc<str>, DependencyPolicy>,
+    pub(crate) rooms: HashMap<Arc<str>, NonZeroUsize>,
+    pub(crate) publisher: Option<Arc<dyn EventPublisher>>,
+    pub(crate) publish_retry: RetryPolicy,
+    pub(crate) archive: Option<Arc<dyn Archive>>,
 }
 
 impl EngineBuilder {
     pub(crate) fn new(journal: Arc<dyn Journal>) -> Self {
         Self {
             journal,
-            blueprints: Vec::new(),
+            blueprints: vec![dead_letter().clone()],
             options: Options {
                 worker: Some("worker".to_owned()),
                 lease_ttl: Duration::from_secs(15),
@@ -59,6 +69,10 @@ impl EngineBuilder {
                 start_timeout: Duration::from_secs(10),
                 alert: Arc::new(LogAlert),
                 dependencies: HashMap::new(),
+                rooms: HashMap::new(),
+                publisher: None,
+                publish_retry: RetryPolicy::patient(),
+                archive: None,
             },
             limits: Limits::default(),
             schedules: Vec::new(),
@@ -70,7 +84,44 @@ impl EngineBuilder {
     /// version registered until none of its sagas is unfinished: a worker claims only what it has.
     #[must_use]
     pub fn register<I, O>(mut self, definition: &Definition<I, O>) -> Self {
-        self.blueprints.push(definition.blueprint().clone());
+        self.add(definition.blueprint());
+        self
+    }
+
+    /// A definition, and all whose sagas its own start.
+    fn add(&mut self, blueprint: &Arc<Blueprint>) {
+        self.blueprints.push(blueprint.clone());
+        blueprint.related.iter().for_each(|related| self.add(related));
+    }
+
+    /// Where the events of its sagas go. A worker with definitions that publish does not open without.
+    #[must_use]
+    pub fn publisher(mut self, publisher: impl EventPublisher) -> Self {
+        self.options.publisher = Some(Arc::new(publisher));
+        self
+    }
+
+    /// When an event that was not taken is tried again, and how often before it waits for a human. Default
+    /// [`RetryPolicy::patient`].
+    #[must_use]
+    pub fn publish_retry(mut self, policy: RetryPolicy) -> Self {
+        self.options.publish_retry = policy;
+        self
+    }
+
+    /// What is given the histories of sagas that are past their retention, before they are deleted. What it
+    /// does not take stays. Default: they are deleted.
+    #[must_use]
+    pub fn archive(mut self, archive: impl Archive) -> Self {
+        self.options.archive = Some(Arc::new(archive));
+        self
+    }
+
+    /// The most sagas of this definition, in all its versions, that this worker has in flight; others wait for
+    /// their turn, parked. Default: as many as [`Limits::in_flight_max`] lets.
+    #[must_use]
+    pub fn at_once<I, O>(mut self, definition: &Definition<I, O>, sagas: NonZeroUsize) -> Self {
+        self.options.rooms.insert(definition.blueprint().name.clone(), sagas);
         self
     }
 
@@ -196,9 +247,9 @@ impl EngineBuilder {
     /// See [`OpenError`]; nothing runs then.
     pub async fn open(self) -> Result<Engine, OpenError> {
         let Self { journal, blueprints, options, limits, schedules } = self;
+        check_publisher(&options, &blueprints)?;
         check_outlines(&*journal, &blueprints).await?;
-        let blueprints: HashMap<_, _> =
-            blueprints.into_iter().map(|blueprint| ((blueprint.name.clone(), blueprint.version), blueprint)).collect();
+        let blueprints = index(blueprints);
         let alive = CancellationToken::new();
         let starter = {
             let (journal, alive) = (journal.clone(), alive.clone());
@@ -213,11 +264,13 @@ impl EngineBuilder {
             blueprints,
             clock: JournalClock::new(Timestamp::from_micros(0)),
             slots: Arc::new(Semaphore::new(limits.in_flight_max.clamp(1, Semaphore::MAX_PERMITS))),
+            rooms: Rooms::new(&options.rooms),
             incarnation: Mutex::new(None),
             watchers: Watchers::default(),
             dependencies: Dependencies::new(options.dependencies.clone()),
             alerts: Notify::new(),
             claims: Notify::new(),
+            events: Notify::new(),
             hint: AtomicI64::new(i64::MAX),
             reconcile: AtomicBool::new(false),
             draining: alive.child_token(),
@@ -235,6 +288,31 @@ impl EngineBuilder {
             }
         }
         Ok(Engine { inner, _alive: Arc::new(alive.drop_guard()) })
+    }
+}
+
+/// The definitions by name and version. Of one that is registered for itself and as a child, the latter
+/// knows more.
+fn index(blueprints: Vec<Arc<Blueprint>>) -> HashMap<(Arc<str>, u32), Arc<Blueprint>> {
+    let mut index: HashMap<_, Arc<Blueprint>> = HashMap::new();
+    for blueprint in blueprints {
+        let known = index.entry((blueprint.name.clone(), blueprint.version)).or_insert_with(|| blueprint.clone());
+        if known.encode_output.is_none() {
+            *known = blueprint;
+        }
+    }
+    index
+}
+
+/// Events that nobody would ever publish are refused before anything runs.
+fn check_publisher(options: &Options, blueprints: &[Arc<Blueprint>]) -> Result<(), OpenError> {
+    let publishes = |blueprint: &&Arc<Blueprint>| blueprint.plan.steps().iter().any(|step| step.kind == Kind::Publish);
+    if options.worker.is_none() || options.publisher.is_some() {
+        return Ok(());
+    }
+    match blueprints.iter().find(publishes) {
+        Some(blueprint) => Err(OpenError::NoPublisher { definition: blueprint.name.to_string() }),
+        None => Ok(()),
     }
 }
 

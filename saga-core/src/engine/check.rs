@@ -11,8 +11,8 @@ use crate::journal::{History, JournalError, ListFilter, SagaStatus};
 /// How many sagas are looked at together.
 const PAGE: usize = 500;
 /// Where unfinished sagas stand.
-const UNFINISHED: [SagaStatus; 4] =
-    [SagaStatus::Running, SagaStatus::Waiting, SagaStatus::NeedsAttention, SagaStatus::Watching];
+const UNFINISHED: [SagaStatus; 5] =
+    [SagaStatus::Running, SagaStatus::Waiting, SagaStatus::NeedsAttention, SagaStatus::Watching, SagaStatus::Retained];
 
 /// What [`Engine::check`](super::Engine::check) found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,7 +92,11 @@ fn look(inner: &Inner, history: &History, report: &mut CheckReport) {
         let begun = step.input().is_some() && problem.is_none();
         let input = if begun { bound.prepare(Op::Run, index, &Outputs::of(state)).map(drop) } else { Ok(()) };
         if let Err(error) = left.and(input) {
-            problem = problem.or(Some(Undecodable { saga, step: step.name().clone(), error: describe(&error) }));
+            problem = problem.or(Some(Undecodable {
+                saga,
+                step: step.name().clone(),
+                error: describe(&blueprint.withhold(error)),
+            }));
         }
     }
     match problem {

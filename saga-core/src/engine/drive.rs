@@ -12,8 +12,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::{Instrument as _, error, info_span, warn};
 
 use super::attempt::{self, panic_message};
-use super::incarnation::{Hold, Incarnation, Written};
-use super::saga::{Rest, Saga, describe, moment, set_aside};
+use super::incarnation::{Hold, Incarnation, Written, outage_delay};
+use super::mailbox::deliver;
+use super::saga::{Rest, Saga, SettleError, describe, moment, set_aside};
+use super::turn::TurnError;
 use super::{Inner, telemetry};
 use crate::fault::Class;
 use crate::id::SagaId;
@@ -52,8 +54,14 @@ impl From<IllegalRecord> for Stop {
     }
 }
 
-impl From<serde_json::Error> for Stop {
-    fn from(error: serde_json::Error) -> Self {
+impl From<TurnError> for Stop {
+    fn from(error: TurnError) -> Self {
+        Self::Broken(describe(&error))
+    }
+}
+
+impl From<SettleError> for Stop {
+    fn from(error: SettleError) -> Self {
         Self::Broken(describe(&error))
     }
 }
@@ -85,7 +93,8 @@ impl Driver {
     /// Runs the saga until it ends, is parked, or is lost. `permit` is its slot among the sagas in
     /// flight; it is given up while the saga only waits.
     async fn run(mut self, permit: OwnedSemaphorePermit) {
-        let mut permit = Some(permit);
+        let definition = self.saga.blueprint.name.clone();
+        let mut permit = Some((permit, self.inner.rooms.enter(&definition).await));
         loop {
             let span = info_span!(
                 "saga.run",
@@ -94,7 +103,7 @@ impl Driver {
                 saga.version = self.saga.blueprint.version,
             );
             let exit = self.drive().instrument(span).await;
-            drop(permit.take());
+            self.leave(permit.take());
             match exit {
                 Ok(Exit::Gone) | Err(Stop::Lost | Stop::HandBack) => break,
                 Ok(Exit::Sleep(until)) => {
@@ -105,7 +114,8 @@ impl Driver {
                         () = tokio::time::sleep_until(self.inner.clock.instant(until)) => {}
                         () = self.hold.mailbox.arrived() => {}
                     }
-                    permit = self.inner.slots.clone().acquire_owned().await.ok();
+                    let room = self.inner.rooms.enter(&definition).await;
+                    permit = self.inner.slots.clone().acquire_owned().await.ok().map(|slot| (slot, room));
                 }
                 Err(Stop::Broken(problem)) => {
                     let seq = self.saga.state().turns();
@@ -119,6 +129,14 @@ impl Driver {
         inner.watchers.settled(saga);
     }
 
+    /// Gives up the saga's place; whoever waits for one in a room of its own is told.
+    fn leave(&self, permit: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>) {
+        if let Some((_, Some(room))) = permit {
+            drop(room);
+            self.inner.claims.notify_one();
+        }
+    }
+
     async fn drive(&mut self) -> Result<Exit, Stop> {
         let mut running = Running::new();
         loop {
@@ -128,8 +146,9 @@ impl Driver {
             let begin = !self.inner.draining.is_cancelled();
             let rest = self.saga.settle(self.inner.at(begin))?;
             let after = self.after(&rest, running.is_empty(), begin);
-            if self.saga.has_news() || after != After::Keep {
-                self.append(after).await?;
+            if (self.saga.has_news() || after != After::Keep) && !self.append(after).await? {
+                fetch_mail(&self.inner, &self.incarnation).await;
+                continue;
             }
             let Rest::Wait { attempts, wake_at } = rest else { return Ok(Exit::Gone) };
             if after != After::Keep {
@@ -158,13 +177,17 @@ impl Driver {
         }
     }
 
-    /// Makes everything applied so far durable. Nothing is done in the world before this returns.
-    async fn append(&mut self, after: After) -> Result<(), Stop> {
+    /// Makes everything applied so far durable. Nothing is done in the world before this returns. False
+    /// when a message has come that must be read before the saga can end.
+    async fn append(&mut self, after: After) -> Result<bool, Stop> {
         let turn = self.saga.turn(after, fastrand::i64(..))?;
+        let (publishes, starts) = (!turn.events.is_empty(), !turn.starts.is_empty() || !turn.sends.is_empty());
         let opened: Vec<AttentionReason> = turn.letters.iter().filter_map(opened).collect();
-        let (ending, late_effects) = (self.saga.ending(), self.saga.late_effects());
+        let (ending, late_effects, late_signals) =
+            (self.saga.ending(), self.saga.late_effects(), self.saga.late_signals());
         match self.incarnation.appender.submit(turn).await.unwrap_or(Written::Lost) {
             Written::Durable => {}
+            Written::Unread => return Ok(false),
             Written::Lost => return Err(Stop::Lost),
             Written::Rival => {
                 error!(saga.id = %self.saga.id, "another turn stands where this worker's was to stand; dropping the saga");
@@ -179,12 +202,17 @@ impl Driver {
         self.saga.turn_written();
         let definition = &self.saga.blueprint.name;
         if let Some(end) = ending {
-            let untaken = self.saga.state().untaken_signals();
-            if let Some((first, _)) = untaken.first() {
-                warn!(saga.id = %self.saga.id, signals = untaken.len(), first, "the saga ended, and no step took a signal");
-                telemetry::untaken_signals(definition, untaken.len() as u64);
-            }
             telemetry::ended(definition, end);
+        }
+        if late_signals > 0 {
+            warn!(saga.id = %self.saga.id, signals = late_signals, "no step took what was signalled; other sagas see to it");
+            telemetry::late_signals(definition, late_signals);
+        }
+        if publishes {
+            self.inner.events.notify_one();
+        }
+        if starts {
+            self.inner.claims.notify_one();
         }
         if late_effects > 0 {
             warn!(saga.id = %self.saga.id, "an effect came after its compensation; compensating it again");
@@ -197,7 +225,7 @@ impl Driver {
             opened.iter().for_each(|reason| telemetry::dead_lettered(definition, *reason));
             self.inner.alerts.notify_one();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Starts the attempts whose intents have just become durable.
@@ -213,9 +241,9 @@ impl Driver {
                 self.inner.dependencies.deposit(dependency, attempt.op, cx.now);
             }
             let max = self.inner.limits.payload_max_bytes;
-            let inner = self.inner.clone();
+            let (inner, secret) = (self.inner.clone(), self.saga.blueprint.is_secret());
             running.push(Box::pin(async move {
-                let report = attempt::run(prepared, cx, max).await;
+                let report = attempt::run(prepared, cx, max, secret).await;
                 if let Some(permit) = permit {
                     permit.report(answered(&report), inner.clock.now());
                 }
@@ -283,6 +311,14 @@ impl Driver {
             ended = running.next().now_or_never().flatten();
         }
         Ok(())
+    }
+}
+
+/// Gets the messages that the journal has for this worker's sagas.
+async fn fetch_mail(inner: &Inner, incarnation: &Incarnation) {
+    if let Err(problem) = deliver(inner, incarnation).await {
+        warn!(%problem, "messages cannot be read; trying again");
+        tokio::time::sleep(outage_delay(3)).await;
     }
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::checkpoint::CheckpointError;
+use crate::codec::{CodecError, TurnError};
 use crate::definition::OutlineDiff;
 use crate::id::{Epoch, SagaId};
 use crate::journal::JournalError;
@@ -30,6 +31,14 @@ pub enum OpenError {
         version: u32,
         /// Lines with `-` stand in the journal, lines with `+` in this binary.
         diff: OutlineDiff,
+    },
+    /// A definition publishes events, and this worker has nowhere to publish them.
+    #[error(
+        "the definition {definition} publishes events, and this worker has no publisher: give it one with `EngineBuilder::publisher`"
+    )]
+    NoPublisher {
+        /// The definition's name.
+        definition: String,
     },
     /// Two definitions with one name and version were registered.
     #[error("the definition {definition} version {version} is registered twice, and the two differ")]
@@ -95,6 +104,12 @@ pub enum StartError {
     Unavailable {
         /// How long the engine waited.
         waited: Duration,
+    },
+    /// The input cannot be sealed by the definition's codec.
+    #[error("the input cannot be sealed")]
+    Codec {
+        /// Why.
+        source: CodecError,
     },
     /// The journal refused.
     #[error("the journal refused the start")]
@@ -166,6 +181,14 @@ pub enum HistoryError {
         /// What serde said.
         source: serde_json::Error,
     },
+    /// A turn holds a payload that does not open. Deploy the key that the message names, and resume the saga.
+    #[error("turn {seq} holds a payload that does not open")]
+    Sealed {
+        /// Its sequence.
+        seq: usize,
+        /// What the codec said.
+        source: CodecError,
+    },
     /// The records do not fit the definition.
     #[error("the records do not fit the definition")]
     Records {
@@ -173,6 +196,15 @@ pub enum HistoryError {
         #[from]
         source: IllegalRecord,
     },
+}
+
+impl HistoryError {
+    pub(crate) fn of_turn(seq: usize, error: TurnError) -> Self {
+        match error {
+            TurnError::Json(source) => Self::Turn { seq, source },
+            TurnError::Codec(source) => Self::Sealed { seq, source },
+        }
+    }
 }
 
 /// An operator's decision was not carried out; nothing was written.
@@ -235,6 +267,14 @@ pub enum OperatorError {
         /// What it said.
         source: JournalError,
     },
+    /// What follows from the decision cannot be written. Nothing was.
+    #[error("what follows from the decision about {saga} cannot be written")]
+    Unwritable {
+        /// The saga.
+        saga: SagaId,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The wish did not reach the saga. Try again.
     #[error("the saga {saga} could not be told")]
     NotSent {
@@ -275,11 +315,28 @@ pub enum SignalError {
         #[from]
         source: CheckpointError,
     },
+    /// The payload cannot be sealed by the definition's codec. Nothing was sent.
+    #[error("the payload cannot be sealed")]
+    Codec {
+        /// Why.
+        source: CodecError,
+    },
     /// The journal did not answer in time. Send it again under the same message id.
     #[error("the journal did not answer within {} ms: send it again under the same message id", waited.as_millis())]
     Unavailable {
         /// How long was waited.
         waited: Duration,
+    },
+    /// The saga is over, and this engine does not have its definition, whose rule says what becomes of a
+    /// signal that comes too late. Nothing was kept: register the definition, and send it again.
+    #[error(
+        "the saga {definition} {key} is over, and its definition is not registered here, so that its rule for late signals is not known: register it, and send the signal again"
+    )]
+    TooLate {
+        /// The name of the definition.
+        definition: String,
+        /// The start key.
+        key: String,
     },
     /// The engine was shut down.
     #[error("the engine is closed")]
@@ -288,6 +345,27 @@ pub enum SignalError {
     #[error("the journal refuses the message")]
     Journal {
         /// Why.
+        source: JournalError,
+    },
+}
+
+/// An event that waits for a human was not decided about. Nothing changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// There is no such event, or it does not wait: somebody else has decided, perhaps.
+    #[error("no event {event} waits for a decision: list the dead events again")]
+    NotWaiting {
+        /// The event's id.
+        event: String,
+    },
+    /// A decision needs a name and a reason.
+    #[error("an operator's decision needs an actor and a reason")]
+    NoReason,
+    /// The journal refused or could not be reached.
+    #[error("the journal did not take the decision about the event")]
+    Journal {
+        /// What it said.
         source: JournalError,
     },
 }

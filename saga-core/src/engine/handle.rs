@@ -10,10 +10,11 @@ use super::Inner;
 use super::error::{HistoryError, OutcomeError};
 use super::saga::Saga;
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::codec::TurnError;
 use crate::definition::{Blueprint, Definition};
-use crate::fault::{Class, Effect, Fault};
+use crate::fault::Fault;
 use crate::id::{Epoch, SagaId, StepName};
-use crate::journal::{DeadLetter, SagaStatus, Stored};
+use crate::journal::{DeadLetter, SagaHeader, SagaStatus, Stored};
 use crate::machine::{Direction, Record, SagaState, decode_turn};
 use crate::time::Timestamp;
 
@@ -66,12 +67,24 @@ pub struct HistoryTurn {
 pub(crate) async fn history(inner: &Inner, saga: SagaId) -> Result<Option<Vec<HistoryTurn>>, OutcomeError> {
     let loaded = inner.journal.load(&[saga]).await.map_err(|source| OutcomeError::Journal { saga, source })?;
     let Some(history) = loaded.into_iter().next() else { return Ok(None) };
+    let header = history.header;
     let turn = |(seq, stored): (usize, Stored)| {
-        let records = decode_turn(&stored.body).map_err(|source| HistoryError::Turn { seq, source });
+        let records =
+            opened_or_sealed(inner, &header, &stored.body).map_err(|source| HistoryError::Turn { seq, source });
         let records = records.map_err(|source| OutcomeError::Unreadable { saga, source })?;
         Ok(HistoryTurn { at: stored.at, epoch: stored.epoch, records })
     };
     history.turns.into_iter().enumerate().map(turn).collect::<Result<_, _>>().map(Some)
+}
+
+/// The records of a turn; with payloads as they stand in the journal when they cannot be opened here.
+fn opened_or_sealed(inner: &Inner, saga: &SagaHeader, body: &str) -> Result<Vec<Record>, serde_json::Error> {
+    let blueprint = inner.blueprint(&saga.definition, saga.version);
+    match blueprint.map(|blueprint| crate::codec::decode_turn(blueprint, saga, body)) {
+        Some(Ok(records)) => Ok(records),
+        Some(Err(TurnError::Json(error))) => Err(error),
+        Some(Err(TurnError::Codec(_))) | None => decode_turn(body),
+    }
 }
 
 type Decode<O> = Arc<dyn Fn(&SagaState) -> Result<O, CheckpointError> + Send + Sync>;
@@ -144,7 +157,7 @@ impl<O: Send + 'static> SagaHandle<O> {
                 let letters = journal.dead_letters(Some(saga), LETTERS).await.map_err(failed)?;
                 Ok(Some(SagaOutcome::NeedsAttention(letters)))
             }
-            SagaStatus::Watching | SagaStatus::Ended(_) => {
+            SagaStatus::Watching | SagaStatus::Retained | SagaStatus::Ended(_) => {
                 let history =
                     journal.load(&[saga]).await.map_err(failed)?.pop().ok_or(OutcomeError::NotFound { saga })?;
                 let replayed = Saga::replay(self.blueprint.clone(), &history)
@@ -154,20 +167,59 @@ impl<O: Send + 'static> SagaHandle<O> {
         }
     }
 
+    /// What a step has left so far, whether the saga is over or not; none while it is not done. Name the type
+    /// that the definition gives it.
+    ///
+    /// ```
+    /// # async fn example(saga: saga_core::SagaHandle<String>) -> Result<(), Box<dyn std::error::Error>> {
+    /// if let Some(order_id) = saga.output_of::<String>("create-order").await? {
+    ///     println!("{order_id} is on its way");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`OutcomeError`]; [`OutcomeError::Undecodable`] when the step leaves another type.
+    pub async fn output_of<T: Checkpoint>(&self, step: &str) -> Result<Option<T>, OutcomeError> {
+        let state = self.state().await?;
+        let step = state.find(&StepName::from(step)).and_then(|index| state.steps()[index].output());
+        step.map(T::decode).transpose().map_err(|source| OutcomeError::Undecodable { saga: self.id, source })
+    }
+
+    /// Why the saga went on without a best-effort step; none when it did not.
+    ///
+    /// # Errors
+    /// See [`OutcomeError`].
+    pub async fn soft_failure_of(&self, step: &str) -> Result<Option<String>, OutcomeError> {
+        let state = self.state().await?;
+        let step = state.find(&StepName::from(step)).map(|index| &state.steps()[index]);
+        Ok(step.and_then(|step| step.soft_failure()).map(str::to_owned))
+    }
+
+    /// The saga's state, as the journal has it now.
+    async fn state(&self) -> Result<SagaState, OutcomeError> {
+        let saga = self.id;
+        let loaded = self.inner.journal.load(&[saga]).await;
+        let history = loaded.map_err(|source| OutcomeError::Journal { saga, source })?.pop();
+        let history = history.ok_or(OutcomeError::NotFound { saga })?;
+        let (runs, asked) = (history.header.version, self.blueprint.version);
+        if runs != asked {
+            return Err(OutcomeError::OtherVersion { saga, runs, asked });
+        }
+        let replayed = Saga::replay(self.blueprint.clone(), &history);
+        replayed.map(Saga::into_state).map_err(|source| OutcomeError::Unreadable { saga, source })
+    }
+
     fn ended(&self, state: &SagaState) -> Result<SagaOutcome<O>, OutcomeError> {
         if state.direction() == Direction::Completed {
-            return (self.output)(state)
-                .map(SagaOutcome::Completed)
-                .map_err(|source| OutcomeError::Undecodable { saga: self.id, source });
+            return (self.output)(state).map(SagaOutcome::Completed).map_err(|source| OutcomeError::Undecodable {
+                saga: self.id,
+                source: self.blueprint.withhold(source),
+            });
         }
-        if let Some(halt) = state.halted() {
-            let fault = Fault { class: Class::Terminal, effect: Effect::NotApplied, message: halt.to_string() };
-            return Ok(SagaOutcome::RolledBack(Failure { step: None, fault }));
-        }
-        let cause = state.cause();
+        let cause = state.cause().filter(|_| state.halted().is_none());
         let step = cause.map(|step| step.name().clone());
-        let fault = cause.and_then(|step| step.fault().cloned()).unwrap_or_else(|| Fault::unknown(String::new()));
-        Ok(SagaOutcome::RolledBack(Failure { step, fault }))
+        Ok(SagaOutcome::RolledBack(Failure { step, fault: state.reason() }))
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Written {
     Durable,
     /// Another has written in its place: drop the saga.
     Rival,
+    /// It would end the saga, which has a message that it has not read: read it first.
+    Unread,
     /// The lease is lost, or the engine is gone: drop the saga.
     Lost,
     /// The journal refuses this turn, and no other: the saga cannot go on here.
@@ -163,6 +165,7 @@ async fn append(journal: &dyn Journal, lease: Lease, turns: &[Turn], lost: &Canc
                     .map(|answer| match answer {
                         Appended::Written | Appended::Repeated => Written::Durable,
                         Appended::Rival => Written::Rival,
+                        Appended::Unread => Written::Unread,
                     })
                     .collect();
             }

@@ -1,6 +1,7 @@
 #![doc = include_str!("engine.md")]
 
 mod alert;
+mod archive;
 mod attempt;
 mod batch;
 mod breaker;
@@ -14,13 +15,17 @@ mod error;
 mod handle;
 mod housekeeping;
 mod incarnation;
+mod late;
 mod mailbox;
 mod operator;
+mod relay;
+mod rooms;
 mod saga;
 mod schedule;
 mod send;
 mod start;
 mod telemetry;
+mod turn;
 mod watch;
 mod worker;
 
@@ -36,27 +41,31 @@ use tracing::warn;
 
 pub use crate::machine::Resolution;
 pub use alert::Alert;
+pub use archive::Archive;
+pub(crate) use attempt::panic_message;
 pub use breaker::BreakerPolicy;
 pub use builder::EngineBuilder;
 pub use check::{CheckReport, Undecodable};
 pub use dependency::{DependencyPolicy, RateLimit, RetryBudget};
-pub use error::{HistoryError, OpenError, OperatorError, OutcomeError, SignalError, StartError};
+pub use error::{EventError, HistoryError, OpenError, OperatorError, OutcomeError, SignalError, StartError};
 pub use handle::{Failure, HistoryTurn, SagaHandle, SagaOutcome};
 pub use operator::Operator;
 #[cfg(feature = "cron")]
 pub use schedule::BadCron;
 pub use schedule::{Every, Missed};
+pub use send::Signalled;
 pub use start::prepare_start;
 
 use self::batch::Batcher;
 use self::builder::Options;
 use self::clock::JournalClock;
 use self::incarnation::{Begun, Incarnation};
+use self::rooms::Rooms;
 use self::watch::Watchers;
 use crate::checkpoint::Checkpoint;
-use crate::definition::{Blueprint, Definition};
+use crate::definition::{Blueprint, Definition, Format, draw};
 use crate::id::SagaId;
-use crate::journal::{DeadLetter, Journal, JournalError, ListFilter, NewSaga, SagaSummary, Sent};
+use crate::journal::{DeadLetter, Journal, JournalError, ListFilter, NewSaga, SagaSummary};
 use crate::limits::Limits;
 use crate::time::Timestamp;
 use dependency::Dependencies;
@@ -87,6 +96,8 @@ pub(crate) struct Inner {
     pub(crate) clock: JournalClock,
     /// One permit for each saga in flight.
     pub(crate) slots: Arc<Semaphore>,
+    /// What is left for sagas of definitions that have a limit of their own.
+    pub(crate) rooms: Rooms,
     /// The lease that this worker holds, if it is a worker and holds one.
     incarnation: Mutex<Option<Arc<Incarnation>>>,
     pub(crate) watchers: Watchers,
@@ -97,6 +108,8 @@ pub(crate) struct Inner {
     pub(crate) alerts: Notify,
     /// There may be sagas to claim, at the time of the hint at the latest.
     pub(crate) claims: Notify,
+    /// There may be events to publish.
+    pub(crate) events: Notify,
     hint: AtomicI64,
     /// A claim's or a start's answer was lost: compare what the journal says is ours with memory.
     pub(crate) reconcile: AtomicBool,
@@ -148,18 +161,17 @@ impl Engine {
     /// Tells the saga of this definition and start key that something has happened, which its
     /// [`wait_for`](crate::SagaBuilder::wait_for) may be waiting for. From any process, also before the
     /// saga is there: the signal is kept until a step takes it. `message_id` marks it: the same id again
-    /// is [`Sent::Duplicate`], and comes once. A saga that is over answers [`Sent::TooLate`]: what that
-    /// means is the sender's to decide, and never to ignore (a payment that came too late is paid back). One
-    /// that was accepted, and that no step has taken when the saga ends, is counted
-    /// (`saga_untaken_signals_total`) and logged.
+    /// is [`Signalled::Duplicate`], and comes once. One that comes too late, because the saga is over or no
+    /// step takes it before that, is handed to the rule that the definition has for it
+    /// ([`on_late_signal`](crate::SagaBuilder::on_late_signal)): it is never dropped.
     ///
     /// ```
     /// # async fn example(engine: saga_core::Engine) -> Result<(), saga_core::engine::SignalError> {
-    /// use saga_core::journal::Sent;
+    /// use saga_core::engine::Signalled;
     ///
     /// match engine.signal("order", "order-4711", "payment_succeeded", &25_000, "evt_1NG8Du2eZvKYlo2C").await? {
-    ///     Sent::Accepted | Sent::Duplicate => {}
-    ///     Sent::TooLate => println!("to be paid back"),
+    ///     Signalled::Accepted | Signalled::Duplicate => {}
+    ///     Signalled::Late { follow_up } => println!("too late: {follow_up} sees to it"),
     /// }
     /// # Ok(()) }
     /// ```
@@ -173,7 +185,7 @@ impl Engine {
         signal: &str,
         payload: &T,
         message_id: &str,
-    ) -> Result<Sent, SignalError> {
+    ) -> Result<Signalled, SignalError> {
         send::signal(&self.inner, (definition, key), signal, payload, message_id).await
     }
 
@@ -217,12 +229,28 @@ impl Engine {
     }
 
     /// A saga's history: what happened, when, and under which lease; none when there is no such saga. It
-    /// takes no definition to read it.
+    /// takes no definition to read it. Sealed payloads are opened when the definition is registered here with a
+    /// codec that can; otherwise they are shown as they stand.
     ///
     /// # Errors
     /// When the journal cannot be read, or the history was written by a newer version of this library.
     pub async fn history(&self, saga: SagaId) -> Result<Option<Vec<HistoryTurn>>, OutcomeError> {
         handle::history(&self.inner, saga).await
+    }
+
+    /// A picture of a registered definition; none when it is not registered.
+    #[must_use]
+    pub fn diagram(&self, definition: &str, version: u32, format: Format) -> Option<String> {
+        self.inner.blueprint(definition, version).map(|blueprint| draw(blueprint, None, format))
+    }
+
+    /// A picture of a saga: its definition, each step coloured by where it stands.
+    ///
+    /// # Errors
+    /// When there is no such saga, its definition is not registered, or its history cannot be read.
+    pub async fn diagram_of(&self, saga: SagaId, format: Format) -> Result<String, OperatorError> {
+        let (blueprint, known) = self.operator().load(saga).await?;
+        Ok(draw(&blueprint, Some(known.state()), format))
     }
 
     /// Which unfinished sagas this binary can continue, which have a payload that it no longer decodes, and
@@ -295,6 +323,12 @@ impl Inner {
 
     pub(crate) fn blueprint(&self, definition: &str, version: u32) -> Option<&Arc<Blueprint>> {
         self.blueprints.get(&(Arc::from(definition), version))
+    }
+
+    /// The newest version of this definition that is registered.
+    pub(crate) fn newest(&self, definition: &str) -> Option<&Arc<Blueprint>> {
+        let named = self.blueprints.values().filter(|blueprint| &*blueprint.name == definition);
+        named.max_by_key(|blueprint| blueprint.version)
     }
 
     /// A parked saga is due at this time: the claim loop should not sleep past it.

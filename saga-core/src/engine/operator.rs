@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Inner;
-use super::error::OperatorError;
+use super::error::{EventError, OperatorError};
 use super::incarnation::Hold;
 use super::saga::{Rest, Saga};
 use super::send::send;
 use crate::definition::Blueprint;
 use crate::id::{SagaId, StepName};
-use crate::journal::{After, Appended, ClaimOne, History, JournalError, Lease, Sent, Turn};
+use crate::journal::{After, Appended, ClaimOne, DeadEvent, History, JournalError, Lease, LockEntry, Sent, Turn};
 use crate::machine::{Direction, Mail, Record, Refused, Resolution};
 
 /// How often, and how far apart, a saga that a worker is busy with is asked for.
@@ -66,7 +66,7 @@ impl Operator {
             {
                 blueprint.steps[known.state().origin(index)]
                     .accepts(output)
-                    .map_err(|source| OperatorError::BadResult { saga, source })?;
+                    .map_err(|source| OperatorError::BadResult { saga, source: blueprint.withhold(source) })?;
             }
             known
                 .state()
@@ -114,6 +114,55 @@ impl Operator {
             known.state().resume_by_hand(actor, reason).map_err(|source| OperatorError::Refused { saga, source })
         })
         .await
+    }
+
+    /// Events that could not be published and wait for a human, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn dead_events(&self, limit: usize) -> Result<Vec<DeadEvent>, JournalError> {
+        self.inner.journal.dead_events(limit).await
+    }
+
+    /// Has an event that could not be published tried again, with a fresh budget of attempts. `actor` and
+    /// `reason` are logged.
+    ///
+    /// # Errors
+    /// See [`EventError`].
+    pub async fn republish(&self, event: &str, actor: &str, reason: &str) -> Result<(), EventError> {
+        self.revive(event, true, actor, reason).await?;
+        self.inner.events.notify_one();
+        Ok(())
+    }
+
+    /// Drops an event that could not be published: nobody will ever get it. `actor` and `reason` are logged.
+    ///
+    /// # Errors
+    /// See [`EventError`].
+    pub async fn drop_event(&self, event: &str, actor: &str, reason: &str) -> Result<(), EventError> {
+        self.revive(event, false, actor, reason).await
+    }
+
+    async fn revive(&self, event: &str, again: bool, actor: &str, reason: &str) -> Result<(), EventError> {
+        if actor.trim().is_empty() || reason.trim().is_empty() {
+            return Err(EventError::NoReason);
+        }
+        let revived = self.inner.journal.revive_event(event, again).await;
+        if !revived.map_err(|source| EventError::Journal { source })? {
+            return Err(EventError::NotWaiting { event: event.to_owned() });
+        }
+        let decision = if again { "publish again" } else { "drop" };
+        tracing::warn!(event.id = event, decision, actor, reason, "an operator decided about an event");
+        Ok(())
+    }
+
+    /// Which sagas have entities locked, and which wait for them, in the order of keys and of their lines,
+    /// at most `limit`.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn locks(&self, limit: usize) -> Result<Vec<LockEntry>, JournalError> {
+        self.inner.journal.locks(limit).await
     }
 
     async fn decide(
@@ -167,10 +216,7 @@ impl Operator {
                 known.turn(After::Park { wake_at, standing: known.standing() }, nonce())
             }
         };
-        let turn = turn.map_err(|source| OperatorError::Unreadable {
-            saga,
-            source: super::error::HistoryError::Turn { seq: known.state().turns() as usize, source },
-        })?;
+        let turn = turn.map_err(|source| OperatorError::Unwritable { saga, source: Box::new(source) })?;
         self.append(lease, turn).await?;
         applied
     }
@@ -196,7 +242,7 @@ impl Operator {
         Err(busy)
     }
 
-    async fn load(&self, saga: SagaId) -> Result<(Arc<Blueprint>, Saga), OperatorError> {
+    pub(crate) async fn load(&self, saga: SagaId) -> Result<(Arc<Blueprint>, Saga), OperatorError> {
         let loaded = self.inner.journal.load(&[saga]).await;
         let history: History = loaded
             .map_err(|source| OperatorError::Journal { saga, source })?
@@ -220,7 +266,7 @@ impl Operator {
                 Ok(answers) => {
                     return match answers.first() {
                         Some(Appended::Written | Appended::Repeated) => Ok(()),
-                        Some(Appended::Rival) | None => Err(OperatorError::Busy { saga, by: None }),
+                        Some(Appended::Rival | Appended::Unread) | None => Err(OperatorError::Busy { saga, by: None }),
                     };
                 }
                 Err(JournalError::Unavailable { .. }) if tries < 9 => {

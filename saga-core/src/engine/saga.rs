@@ -4,17 +4,19 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::attempt::panic_message;
 use super::dependency::{Dependencies, Permit};
 use super::error::HistoryError;
+use super::late;
+use super::turn::TurnError;
 use crate::checkpoint::Payload;
-use crate::definition::{Blueprint, Evaluated, Outputs, Prepared};
-use crate::id::{Op, SagaId, StepName};
-use crate::journal::{After, End, History, LetterChange, Standing, Turn};
+use crate::codec::{self, OpenedMail, decode_turn, encode_turn, open_mail};
+use crate::definition::{Blueprint, Evaluated, Event, LateSignal, Outputs, Prepared};
+use crate::id::{IdempotencyKey, Op, SagaId, StepName};
+use crate::journal::{After, End, History, LetterChange, NewEvent, NewSaga, Standing, Turn};
 use crate::limits::Limits;
 use crate::machine::{
-    Attempt, AttentionReason, Direction, Held, IllegalRecord, Moment, Next, ProbeAnswer, Record, Report, SagaState,
-    decode_turn, encode_turn,
+    Attempt, AttentionReason, Direction, Held, IllegalRecord, Moment, Next, Parent, ProbeAnswer, Record, Report,
+    SagaState,
 };
 use crate::time::Timestamp;
 
@@ -37,10 +39,16 @@ pub(crate) struct At<'a> {
 
 pub(crate) struct Saga {
     pub(crate) id: SagaId,
+    /// Its start key.
+    key: Arc<str>,
     pub(crate) blueprint: Arc<Blueprint>,
     state: SagaState,
     /// Applied, and not yet durable.
     turn: Vec<Record>,
+    /// What the turn publishes.
+    events: Vec<NewEvent>,
+    /// What the turn starts.
+    starts: Vec<NewSaga>,
     /// The messages that the turn takes in.
     read: Vec<String>,
     /// What waited for a human when the last turn became durable.
@@ -51,24 +59,35 @@ pub(crate) struct Saga {
 
 impl Saga {
     /// A saga that is about to be started.
-    pub(crate) fn new(id: SagaId, blueprint: Arc<Blueprint>, input: Payload, now: Timestamp) -> Self {
+    pub(crate) fn new(id: SagaId, key: &str, blueprint: Arc<Blueprint>, input: Payload, now: Timestamp) -> Self {
         let state = SagaState::new(&blueprint.plan, input.clone(), now);
-        Self { turn: vec![Record::Started { input }], ..Self::with_state(id, blueprint, state) }
+        let started = Record::Started { input, parent: None };
+        Self { turn: vec![started], ..Self::with_state(id, key, blueprint, state) }
     }
 
     /// A saga from its history.
     pub(crate) fn replay(blueprint: Arc<Blueprint>, history: &History) -> Result<Self, HistoryError> {
         let read = |(seq, stored): (usize, &crate::journal::Stored)| {
-            decode_turn(&stored.body).map_err(|source| HistoryError::Turn { seq, source })
+            decode_turn(&blueprint, &history.header, &stored.body).map_err(|error| HistoryError::of_turn(seq, error))
         };
         let turns = history.turns.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
         let state = SagaState::replay(&blueprint.plan, &turns, history.header.created_at)?;
-        Ok(Self::with_state(history.header.id, blueprint, state))
+        Ok(Self::with_state(history.header.id, &history.header.key, blueprint, state))
     }
 
-    fn with_state(id: SagaId, blueprint: Arc<Blueprint>, state: SagaState) -> Self {
-        let blocked = blocked(&state);
-        Self { id, blueprint, state, turn: Vec::new(), read: Vec::new(), blocked, prepared: HashMap::new() }
+    fn with_state(id: SagaId, key: &str, blueprint: Arc<Blueprint>, state: SagaState) -> Self {
+        Self {
+            id,
+            key: key.into(),
+            blueprint,
+            blocked: blocked(&state),
+            state,
+            turn: Vec::new(),
+            events: Vec::new(),
+            starts: Vec::new(),
+            read: Vec::new(),
+            prepared: HashMap::new(),
+        }
     }
 
     pub(crate) fn state(&self) -> &SagaState {
@@ -98,11 +117,18 @@ impl Saga {
 
     /// Takes in a message.
     pub(crate) fn receive(&mut self, id: String, body: &str) -> Result<(), IllegalRecord> {
-        let record = match serde_json::from_str(body) {
-            Ok(mail) => self.state.receive(mail),
-            Err(error) => Record::Unread { id: id.clone(), error: error.to_string() },
-        };
-        self.apply(record)?;
+        match open_mail(&self.blueprint, &self.key, body) {
+            Ok(OpenedMail::Open(mail)) => self.apply(self.state.receive(&id, mail))?,
+            // Taken in as it is, so that it is not lost, and a human is called: nothing goes on before it can
+            // be opened.
+            Ok(OpenedMail::Sealed(mail, problem)) => {
+                self.apply(self.state.receive(&id, mail))?;
+                let (op, reason) = (Op::Run, AttentionReason::Unreadable);
+                let error = format!("the message {id} does not open: {}", describe(&problem));
+                self.apply(Record::NeedsAttention { step: None, op, reason, error })?;
+            }
+            Err(error) => self.apply(Record::Unread { id: id.clone(), error: error.to_string() })?,
+        }
         self.read.push(id);
         Ok(())
     }
@@ -115,7 +141,7 @@ impl Saga {
 
     /// Applies everything that follows from the state, intents included. With `begin` false no
     /// operation begins: the worker is stopping.
-    pub(crate) fn settle(&mut self, at: At<'_>) -> Result<Rest, IllegalRecord> {
+    pub(crate) fn settle(&mut self, at: At<'_>) -> Result<Rest, SettleError> {
         let At { now, begin, limits, dependencies } = at;
         let mut held = Held::default();
         loop {
@@ -130,6 +156,7 @@ impl Saga {
                     }
                 }
                 Next::Evaluate { step } => self.evaluate(step, now, limits)?,
+                Next::FollowUp => self.follow_up()?,
                 Next::Begin { .. } => {
                     // What is in flight goes on; what could begin is left for the next owner, at once.
                     return Ok(Rest::Wait { attempts: Vec::new(), wake_at: Some(now) });
@@ -155,15 +182,89 @@ impl Saga {
                 let error = format!("the list has {items} items, and items_max is {}", limits.items_max);
                 self.call_human(name, op, AttentionReason::Failed, error)
             }
+            Ok(Ok(evaluated)) if let Err(error) = check(&evaluated, limits) => {
+                self.call_human(name, op, AttentionReason::Failed, error)
+            }
+            Ok(Ok(Evaluated::Publishes(event))) => {
+                let id = IdempotencyKey::of(self.id, &name, op, 0).to_string();
+                let Event { topic, headers, payload } = event;
+                let payload = match codec::seal_event(&self.blueprint, &id, &payload) {
+                    Ok(payload) => payload,
+                    Err(error) => return self.call_human(name, op, AttentionReason::Failed, describe(&error)),
+                };
+                self.apply(Record::Done { step: name, output: Payload::null() })?;
+                self.events.push(NewEvent { id, topic, headers, payload: payload.as_json().to_owned() });
+                Ok(())
+            }
+            Ok(Ok(Evaluated::Locks { keys, .. })) if keys.is_empty() => {
+                self.apply(Record::Done { step: name, output: Payload::empty_object() })
+            }
+            Ok(Ok(Evaluated::Locks { keys, at_most })) => {
+                self.apply(Record::Locking { step: name, keys, until: now.after(at_most) })
+            }
+            Ok(Ok(Evaluated::Delegates(input))) => self.delegate(step, name, input),
             Ok(Ok(Evaluated::Items(items))) => {
                 self.apply(Record::FannedOut { step: name, items: u32::try_from(items).unwrap_or(u32::MAX) })
             }
-            Ok(Err(error)) => self.call_human(name, op, reason, describe(&error)),
+            Ok(Err(error)) => self.call_human(name, op, reason, describe(&self.blueprint.withhold(error))),
             Err(panic) => {
-                let error = format!("working it out panicked: {}", panic_message(&*panic));
+                let error = format!("working it out panicked: {}", self.blueprint.panic_text(&*panic));
                 self.call_human(name, op, reason, error)
             }
         }
+    }
+
+    /// Starts the child saga of a step, with the turn that is being made.
+    fn delegate(&mut self, step: usize, name: StepName, input: Payload) -> Result<(), IllegalRecord> {
+        let Some(child) = &self.state.planned(&self.blueprint.plan, step).child else {
+            return Err(IllegalRecord::NoSuchStep { step: name });
+        };
+        let is_child = |related: &&Arc<Blueprint>| related.name == child.0 && related.version == child.1;
+        let Some(of_child) = self.blueprint.related.iter().find(is_child) else {
+            return Err(IllegalRecord::NoSuchStep { step: name });
+        };
+        let parent =
+            Parent { definition: self.blueprint.name.to_string(), key: self.key.to_string(), step: name.clone() };
+        let id = self.id.derived(name.as_str());
+        let started = NewSaga {
+            id,
+            definition: child.0.to_string(),
+            version: child.1,
+            key: self.child_key(&name),
+            input: of_child.digest(input.digest()),
+            body: String::new(),
+            nonce: fastrand::i64(..),
+        };
+        let body = encode_turn(of_child, id, &[Record::Started { input, parent: Some(parent) }]);
+        match body {
+            Ok(body) => self.starts.push(NewSaga { body, ..started }),
+            Err(error) => {
+                return self.call_human(name, Op::Run, AttentionReason::Undecodable, describe(&error));
+            }
+        }
+        self.apply(Record::Delegated { step: name, child: id })
+    }
+
+    pub(super) fn child_key(&self, step: &StepName) -> String {
+        format!("{}/{step}", self.id)
+    }
+
+    /// Starts the sagas that see to what was signalled and no step has taken.
+    fn follow_up(&mut self) -> Result<(), SettleError> {
+        for signal in self.state.untaken_signals().to_vec() {
+            let late = LateSignal {
+                definition: self.blueprint.name.to_string(),
+                key: self.key.to_string(),
+                saga: self.id,
+                signal: signal.name,
+                payload: signal.payload,
+                message_id: signal.id.clone(),
+            };
+            let new = late::new_saga(&self.blueprint, late)?;
+            self.apply(Record::FollowedUp { id: signal.id, by: new.id })?;
+            self.starts.push(new);
+        }
+        Ok(())
     }
 
     /// Writes the intent of an operation, or calls a human when its input cannot be had.
@@ -175,13 +276,14 @@ impl Saga {
         let prepared = match catch_unwind(AssertUnwindSafe(prepare)) {
             Ok(prepared) => prepared,
             Err(panic) => {
-                let error = format!("computing the input panicked: {}", panic_message(&*panic));
+                let error = format!("computing the input panicked: {}", self.blueprint.panic_text(&*panic));
                 return self.call_human(name, op, AttentionReason::Undecodable, error);
             }
         };
         match prepared {
-            Ok(prepared) if known.input().is_none_or(|input| input == prepared.input) => {
-                let intent = self.state.intent(&self.blueprint.plan, step, op, prepared.input, now);
+            Ok(prepared) if known.input().is_none_or(|input| self.blueprint.is_digest(input, prepared.input)) => {
+                let input = known.input().unwrap_or_else(|| self.blueprint.digest(prepared.input));
+                let intent = self.state.intent(&self.blueprint.plan, step, op, input, now);
                 self.apply(intent)?;
                 self.prepared.insert(step, (prepared, permit));
                 Ok(())
@@ -192,7 +294,10 @@ impl Saga {
                 AttentionReason::InputChanged,
                 "the step's input is no longer what it was when the step first began".to_owned(),
             ),
-            Err(error) => self.call_human(name, op, AttentionReason::Undecodable, describe(&error)),
+            Err(error) => {
+                let error = describe(&self.blueprint.withhold(error));
+                self.call_human(name, op, AttentionReason::Undecodable, error)
+            }
         }
     }
 
@@ -214,11 +319,23 @@ impl Saga {
         self.apply(Record::NeedsAttention { step: Some(step), op, reason, error })
     }
 
+    /// What was applied and is not durable yet.
+    pub(super) fn records(&self) -> &[Record] {
+        &self.turn
+    }
+
+    /// What waited for a human when the last turn became durable.
+    pub(super) fn was_blocked(&self) -> &[(usize, Op)] {
+        &self.blocked
+    }
+
     /// How the saga stands while it is parked.
     pub(crate) fn standing(&self) -> Standing {
         match self.state.direction() {
+            _ if self.state.is_set_aside() => Standing::SetAside,
             _ if self.state.needs_attention() => Standing::NeedsAttention,
             Direction::RolledBack => Standing::Watching,
+            _ if self.state.is_retained() => Standing::Retained,
             Direction::Forward | Direction::Committed | Direction::Backward | Direction::Completed => Standing::Waiting,
         }
     }
@@ -238,14 +355,19 @@ impl Saga {
         self.turn.iter().filter(late).count() as u64
     }
 
+    /// How many signals came too late, by the turn that is being made.
+    pub(crate) fn late_signals(&self) -> u64 {
+        self.turn.iter().filter(|record| matches!(record, Record::FollowedUp { .. })).count() as u64
+    }
+
     /// The decoded input of an intent, once.
     pub(crate) fn take_prepared(&mut self, attempt: Attempt) -> Option<(Prepared, Option<Permit>)> {
         self.prepared.remove(&attempt.step)
     }
 
     /// The first turn's text, for the start.
-    pub(crate) fn first_turn(&self) -> Result<String, serde_json::Error> {
-        encode_turn(&self.turn)
+    pub(crate) fn first_turn(&self) -> Result<String, codec::TurnError> {
+        encode_turn(&self.blueprint, self.id, &self.turn)
     }
 
     /// Whether the turn holds nothing but the start and intents: what a start can carry.
@@ -254,86 +376,26 @@ impl Saga {
     }
 
     /// The turn to append: everything applied since the last one.
-    pub(crate) fn turn(&self, after: After, nonce: i64) -> Result<Turn, serde_json::Error> {
-        Ok(Turn {
-            saga: self.id,
-            seq: self.state.turns(),
-            nonce,
-            body: encode_turn(&self.turn)?,
-            after,
-            letters: self.letters(),
-            read: self.read.clone(),
-        })
+    pub(crate) fn turn(&self, after: After, nonce: i64) -> Result<Turn, TurnError> {
+        let body = encode_turn(&self.blueprint, self.id, &self.turn)?;
+        let mut turn = Turn::new(self.id, self.state.turns(), nonce, body, after);
+        turn.letters = self.letters();
+        turn.read.clone_from(&self.read);
+        turn.events.clone_from(&self.events);
+        turn.starts.clone_from(&self.starts);
+        turn.sends = self.sends(after)?;
+        turn.locks = self.lock_change(after);
+        Ok(turn)
     }
 
     /// Takes note that the turn is durable.
     pub(crate) fn turn_written(&mut self) {
         self.turn.clear();
         self.read.clear();
+        self.events.clear();
+        self.starts.clear();
         self.state.turn_written();
         self.blocked = blocked(&self.state);
-    }
-
-    /// The dead letters that the turn opens and closes.
-    fn letters(&self) -> Vec<LetterChange> {
-        let mut changes = Vec::new();
-        for record in &self.turn {
-            match record {
-                Record::NeedsAttention { step, op, reason, error } => {
-                    let tally = step
-                        .as_ref()
-                        .and_then(|step| self.state.find(step))
-                        .map(|index| self.state.steps()[index].tally(*op));
-                    changes.push(LetterChange::Open {
-                        step: step.clone(),
-                        op: *op,
-                        reason: *reason,
-                        error: error.clone(),
-                        attempts: tally.unwrap_or_default().attempts,
-                    });
-                }
-                Record::Resolved { step, op, resolution, actor, reason } => changes.push(LetterChange::Close {
-                    step: step.clone(),
-                    op: *op,
-                    resolution: resolution.as_str().to_owned(),
-                    actor: actor.clone(),
-                    reason: reason.clone(),
-                }),
-                // What waited for a human has been overtaken: the saga turned back past it.
-                Record::TurnedBack { step } => {
-                    changes.extend(self.blocked.iter().filter(|(_, op)| *op == Op::Run).map(|(index, op)| {
-                        LetterChange::Close {
-                            step: Some(self.state.steps()[*index].name().clone()),
-                            op: *op,
-                            resolution: "superseded".to_owned(),
-                            actor: "engine".to_owned(),
-                            reason: match step {
-                                Some(step) => format!("the saga turned back at {step}"),
-                                None => "the saga turned back".to_owned(),
-                            },
-                        }
-                    }));
-                }
-                Record::Started { .. }
-                | Record::Begun { .. }
-                | Record::Done { .. }
-                | Record::Failed { .. }
-                | Record::Interrupted { .. }
-                | Record::Probed { .. }
-                | Record::Sleeping { .. }
-                | Record::FannedOut { .. }
-                | Record::SoftFailed { .. }
-                | Record::Halted { .. }
-                | Record::CancelRefused { .. }
-                | Record::Signalled { .. }
-                | Record::Unread { .. }
-                | Record::Watched { .. }
-                | Record::Compensated { .. }
-                | Record::Completed
-                | Record::RolledBack => {}
-            }
-        }
-        changes
     }
 }
 
@@ -358,19 +420,55 @@ pub(crate) fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The turn that sets a saga aside whose history this binary cannot read.
+/// The turn that sets a saga aside whose history this binary cannot read. It takes in what has come for the
+/// saga, which would otherwise be due again at once, for ever.
 pub(crate) fn set_aside(id: SagaId, seq: u32, nonce: i64, error: String) -> Result<Turn, serde_json::Error> {
     let (op, reason) = (Op::Run, AttentionReason::Unreadable);
     let record = Record::NeedsAttention { step: None, op, reason, error: error.clone() };
-    Ok(Turn {
-        saga: id,
-        seq,
-        nonce,
-        body: encode_turn(&[record])?,
-        after: After::Park { wake_at: None, standing: Standing::NeedsAttention },
-        letters: vec![LetterChange::Open { step: None, op, reason, error, attempts: 0 }],
-        read: Vec::new(),
-    })
+    let after = After::Park { wake_at: None, standing: Standing::SetAside };
+    let mut turn = Turn::new(id, seq, nonce, crate::machine::encode_turn(&[record])?, after);
+    turn.letters = vec![LetterChange::Open { step: None, op, reason, error, attempts: 0 }];
+    Ok(turn)
+}
+
+/// Why a saga's next turn cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettleError {
+    /// The machine and the history disagree.
+    #[error(transparent)]
+    Illegal(#[from] IllegalRecord),
+    /// A saga that is to be started for a late signal cannot be encoded.
+    #[error("the follow-up of a late signal cannot be encoded")]
+    FollowUp(#[from] codec::TurnError),
+}
+
+/// What was worked out must be such that a journal can keep it.
+fn check(evaluated: &Evaluated, limits: &Limits) -> Result<(), String> {
+    let name = |what: &str, name: &str| match name.chars().any(char::is_control) || name.len() > limits.key_max_bytes {
+        true => Err(format!(
+            "{what} {name:?} has control characters, or more than key_max_bytes ({})",
+            limits.key_max_bytes
+        )),
+        false => Ok(()),
+    };
+    let payload = match evaluated {
+        Evaluated::Done(payload) | Evaluated::Delegates(payload) => payload.len(),
+        Evaluated::Publishes(event) => {
+            name("the topic", &event.topic)?;
+            let headers = event.headers.iter().flat_map(|(header, value)| [header, value]);
+            headers.clone().try_for_each(|text| name("the header", text))?;
+            event.payload.len()
+        }
+        Evaluated::Locks { keys, .. } if keys.len() > limits.items_max => {
+            return Err(format!("it locks {} entities, and items_max is {}", keys.len(), limits.items_max));
+        }
+        Evaluated::Locks { keys, .. } => return keys.iter().try_for_each(|key| name("the entity", key)),
+        Evaluated::Until(_) | Evaluated::Items(_) => 0,
+    };
+    match payload > limits.payload_max_bytes {
+        true => Err(format!("it has {payload} bytes encoded, and payload_max_bytes is {}", limits.payload_max_bytes)),
+        false => Ok(()),
+    }
 }
 
 /// The moment of a decision: the journal's time and a fresh draw.

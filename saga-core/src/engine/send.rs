@@ -2,12 +2,30 @@
 
 use std::sync::Arc;
 
-use super::Inner;
 use super::error::SignalError;
-use super::incarnation::outage_delay;
-use crate::checkpoint::Checkpoint;
+use super::incarnation::{Begun, outage_delay};
+use super::{Inner, late, telemetry};
+use crate::checkpoint::{Checkpoint, CheckpointError, Payload};
+use crate::codec::{TurnError, encode_mail};
+use crate::definition::LateSignal;
+use crate::id::SagaId;
 use crate::journal::{JournalError, Message, Sent};
 use crate::machine::Mail;
+
+/// What became of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signalled {
+    /// It is kept until a step of its saga takes it.
+    Accepted,
+    /// It had been sent before.
+    Duplicate,
+    /// Its saga is over: another one sees to it.
+    Late {
+        /// That other saga, by the definition's [`on_late_signal`](crate::SagaBuilder::on_late_signal), or
+        /// else one that waits for a human.
+        follow_up: SagaId,
+    },
+}
 
 pub(crate) async fn signal<T: Checkpoint>(
     inner: &Arc<Inner>,
@@ -15,19 +33,71 @@ pub(crate) async fn signal<T: Checkpoint>(
     signal: &str,
     payload: &T,
     message_id: &str,
-) -> Result<Sent, SignalError> {
+) -> Result<Signalled, SignalError> {
     let max = inner.limits.key_max_bytes;
     for text in [definition, key, signal, message_id] {
         if text.is_empty() || text.len() > max || text.chars().any(char::is_control) {
             return Err(SignalError::BadName { name: text.to_owned(), max });
         }
     }
-    let payload = payload.encode()?;
+    let blueprint = inner.newest(definition);
+    let withhold = |error| match blueprint {
+        Some(blueprint) => blueprint.withhold(error),
+        None => error,
+    };
+    let payload = payload.encode().map_err(withhold)?;
     if payload.len() > inner.limits.payload_max_bytes {
         return Err(SignalError::PayloadTooLarge { bytes: payload.len(), max: inner.limits.payload_max_bytes });
     }
-    let mail = Mail::Signal { name: signal.to_owned(), payload };
-    send(inner, definition, key, message_id.to_owned(), &mail).await
+    let mail = Mail::Signal { name: signal.to_owned(), payload: payload.clone() };
+    match send(inner, definition, key, message_id.to_owned(), &mail).await? {
+        Sent::Accepted => Ok(Signalled::Accepted),
+        Sent::Duplicate => Ok(Signalled::Duplicate),
+        Sent::TooLate => follow_up(inner, (definition, key), signal, payload, message_id).await,
+    }
+}
+
+/// Starts the saga that sees to a signal which came too late. Should this process die before that, the
+/// sender has had no answer, and sends it again.
+async fn follow_up(
+    inner: &Arc<Inner>,
+    (definition, key): (&str, &str),
+    signal: &str,
+    payload: Payload,
+    message_id: &str,
+) -> Result<Signalled, SignalError> {
+    let found = inner.journal.find(definition, key).await.map_err(|source| SignalError::Journal { source })?;
+    let gone = || SignalError::TooLate { definition: definition.to_owned(), key: key.to_owned() };
+    let header = found.ok_or_else(gone)?.header;
+    let blueprint = inner.blueprint(definition, header.version).ok_or_else(gone)?;
+    let late = LateSignal {
+        definition: definition.to_owned(),
+        key: key.to_owned(),
+        saga: header.id,
+        signal: signal.to_owned(),
+        payload,
+        message_id: message_id.to_owned(),
+    };
+    let new = late::new_saga(blueprint, late).map_err(unsendable)?;
+    let follow_up = new.id;
+    let waited = inner.options.start_timeout;
+    match tokio::time::timeout(waited, inner.starter.submit(new)).await {
+        Ok(Some(Begun::Receipt(_))) => {
+            telemetry::late_signals(&blueprint.name, 1);
+            inner.claims.notify_one();
+            Ok(Signalled::Late { follow_up })
+        }
+        Ok(Some(Begun::Refused(source))) => Err(SignalError::Journal { source }),
+        Ok(Some(Begun::Lost) | None) => Err(SignalError::Closed),
+        Err(_) => Err(SignalError::Unavailable { waited }),
+    }
+}
+
+fn unsendable(error: TurnError) -> SignalError {
+    match error {
+        TurnError::Json(source) => SignalError::Payload { source: CheckpointError::Encode { source } },
+        TurnError::Codec(source) => SignalError::Codec { source },
+    }
 }
 
 /// Sends the message, again and again while the journal does not answer: its id makes one of them all.
@@ -38,8 +108,8 @@ pub(crate) async fn send(
     id: String,
     mail: &Mail,
 ) -> Result<Sent, SignalError> {
-    let body = serde_json::to_string(mail)
-        .map_err(|source| SignalError::Payload { source: crate::checkpoint::CheckpointError::Encode { source } })?;
+    let codec = inner.newest(definition).and_then(|blueprint| blueprint.codec.as_deref());
+    let body = encode_mail(codec, definition, key, mail).map_err(unsendable)?;
     let message = Message { definition: definition.to_owned(), key: key.to_owned(), id, body };
     let (journal, alive) = (inner.journal.clone(), inner.alive.clone());
     // In a task of its own: the caller may go away, what was begun is finished.

@@ -11,11 +11,12 @@ use super::incarnation::{Begun, Hold, Incarnation};
 use super::saga::Saga;
 use super::{Inner, telemetry};
 use crate::checkpoint::{Checkpoint, Payload};
+use crate::codec::{TurnError, encode_turn};
 use crate::definition::{Blueprint, Definition};
 use crate::id::SagaId;
 use crate::journal::{NewSaga, SagaHeader, StartReceipt};
 use crate::limits::Limits;
-use crate::machine::{Record, encode_turn};
+use crate::machine::Record;
 
 /// Prepares a saga that a journal starts inside the caller's own transaction, see
 /// `saga_postgres::start_in` and `saga_sqlite::start_in`. It exists if and only if that transaction
@@ -28,15 +29,15 @@ pub fn prepare_start<I: Checkpoint, O>(
     key: &str,
     input: &I,
 ) -> Result<NewSaga, StartError> {
-    let input = check(&Limits::default(), key, input)?;
+    let input = check(definition.blueprint(), &Limits::default(), key, input)?;
     new_saga(definition.blueprint(), SagaId::new(), key, &input)
 }
 
-fn check<I: Checkpoint>(limits: &Limits, key: &str, input: &I) -> Result<Payload, StartError> {
+fn check<I: Checkpoint>(blueprint: &Blueprint, limits: &Limits, key: &str, input: &I) -> Result<Payload, StartError> {
     if key.is_empty() || key.len() > limits.key_max_bytes || key.chars().any(char::is_control) {
         return Err(StartError::BadKey { len: key.len(), max: limits.key_max_bytes });
     }
-    let input = input.encode()?;
+    let input = input.encode().map_err(|error| blueprint.withhold(error))?;
     if input.len() > limits.payload_max_bytes {
         return Err(StartError::PayloadTooLarge { bytes: input.len(), max: limits.payload_max_bytes });
     }
@@ -44,20 +45,24 @@ fn check<I: Checkpoint>(limits: &Limits, key: &str, input: &I) -> Result<Payload
 }
 
 fn new_saga(blueprint: &Blueprint, id: SagaId, key: &str, input: &Payload) -> Result<NewSaga, StartError> {
-    let body = encode_turn(&[Record::Started { input: input.clone() }]).map_err(unencodable)?;
+    let started = Record::Started { input: input.clone(), parent: None };
+    let body = encode_turn(blueprint, id, &[started]).map_err(unencodable)?;
     Ok(NewSaga {
         id,
         definition: blueprint.name.to_string(),
         version: blueprint.version,
         key: key.to_owned(),
-        input: input.digest(),
+        input: blueprint.digest(input.digest()),
         body,
         nonce: fastrand::i64(..),
     })
 }
 
-fn unencodable(source: serde_json::Error) -> StartError {
-    StartError::Input { source: crate::checkpoint::CheckpointError::Encode { source } }
+fn unencodable(error: TurnError) -> StartError {
+    match error {
+        TurnError::Json(source) => StartError::Input { source: crate::checkpoint::CheckpointError::Encode { source } },
+        TurnError::Codec(source) => StartError::Codec { source },
+    }
 }
 
 pub(crate) async fn start<I: Checkpoint, O: Send + 'static>(
@@ -72,19 +77,20 @@ pub(crate) async fn start<I: Checkpoint, O: Send + 'static>(
             version: definition.version(),
         });
     };
-    let input = check(&inner.limits, key, &input)?;
+    let input = check(&blueprint, &inner.limits, key, &input)?;
     if inner.draining.is_cancelled() {
         return Err(StartError::Closed);
     }
     let new = new_saga(&blueprint, SagaId::new(), key, &input)?;
+    let same_input = |existing: &SagaHeader| same_input(&blueprint, &input, existing);
     let (reply, receipt) = oneshot::channel();
     let mut local = None;
     // Started in a task of its own: the caller may go away, what was begun is finished.
-    match here(inner, new.id) {
+    match here(inner, &new) {
         Some(here) => {
             local = Some(inner.watchers.watch(new.id));
-            let saga = first_intents(inner, Saga::new(new.id, blueprint.clone(), input.clone(), inner.clock.now()))
-                .unwrap_or_else(|| Saga::new(new.id, blueprint, input, inner.clock.now()));
+            let saga = || Saga::new(new.id, key, blueprint.clone(), input.clone(), inner.clock.now());
+            let saga = first_intents(inner, saga()).unwrap_or_else(saga);
             inner.drivers.spawn(start_here(inner.clone(), here, saga, new.clone(), reply));
         }
         None => {
@@ -102,14 +108,14 @@ pub(crate) async fn start<I: Checkpoint, O: Send + 'static>(
             Some(local) => handle(new.id).watching(local),
             None => handle(new.id),
         }),
-        Begun::Receipt(StartReceipt::Exists(header)) => same_input(&new, &header).map(|()| handle(header.id)),
+        Begun::Receipt(StartReceipt::Exists(header)) => same_input(&header).map(|()| handle(header.id)),
         Begun::Lost => Err(StartError::Closed),
         Begun::Refused(source) => Err(StartError::Journal { source }),
     }
 }
 
-fn same_input(new: &NewSaga, existing: &SagaHeader) -> Result<(), StartError> {
-    if existing.input == new.input {
+fn same_input(blueprint: &Blueprint, input: &Payload, existing: &SagaHeader) -> Result<(), StartError> {
+    if blueprint.is_digest(existing.input, input.digest()) {
         return Ok(());
     }
     Err(StartError::KeyConflict {
@@ -127,10 +133,13 @@ struct Here {
 }
 
 /// This process runs the saga when it is a worker with a valid lease and a free slot.
-fn here(inner: &Inner, saga: SagaId) -> Option<Here> {
+fn here(inner: &Inner, new: &NewSaga) -> Option<Here> {
+    if inner.rooms.left(&new.definition) == Some(0) {
+        return None;
+    }
     let incarnation = inner.incarnation().filter(|incarnation| incarnation.is_live())?;
     let permit = inner.slots.clone().try_acquire_owned().ok()?;
-    let hold = incarnation.hold(saga)?;
+    let hold = incarnation.hold(new.id)?;
     Some(Here { incarnation, permit, hold })
 }
 

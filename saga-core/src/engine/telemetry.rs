@@ -27,8 +27,8 @@ pub(crate) fn ended(definition: &Arc<str>, end: End) {
 }
 
 /// Signals that no step has taken when their saga ended.
-pub(crate) fn untaken_signals(definition: &Arc<str>, count: u64) {
-    counter!("saga_untaken_signals_total", "definition" => definition.clone()).increment(count);
+pub(crate) fn late_signals(definition: &Arc<str>, count: u64) {
+    counter!("saga_late_signals_total", "definition" => definition.clone()).increment(count);
 }
 
 /// Effects came after their compensations.
@@ -90,4 +90,24 @@ pub(crate) fn taken_over(sagas: usize) {
 /// Ended sagas were deleted after their retention.
 pub(crate) fn swept(sagas: u64) {
     counter!("saga_swept_total").increment(sagas);
+}
+
+/// The broker has events.
+pub(crate) fn published(count: u64) {
+    counter!("saga_events_published_total").increment(count);
+}
+
+/// How long after its commit an event was with the broker.
+pub(crate) fn publish_lag(lag: Duration) {
+    histogram!("saga_publish_lag_seconds").record(lag.as_secs_f64());
+}
+
+/// An event was not taken, and is tried again.
+pub(crate) fn publish_failed() {
+    counter!("saga_publish_failures_total").increment(1);
+}
+
+/// An event waits for a human.
+pub(crate) fn event_dead() {
+    counter!("saga_dead_events_total").increment(1);
 }

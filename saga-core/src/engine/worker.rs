@@ -14,7 +14,7 @@ use super::drive::{Driver, quarantine};
 use super::incarnation::{Incarnation, outage_delay};
 use super::mailbox::deliver;
 use super::saga::{Saga, describe, moment};
-use super::{Inner, alert, housekeeping, telemetry};
+use super::{Inner, alert, housekeeping, relay, telemetry};
 use crate::id::SagaId;
 use crate::journal::{Claimed, History, JournalError, Lease, Received, SagaHeader};
 use crate::time::Timestamp;
@@ -30,6 +30,9 @@ pub(crate) async fn begin(inner: &Arc<Inner>, name: String) -> Result<(), Journa
     let first = open(inner, &name).await?;
     inner.loops.spawn(alert::run(inner.clone()));
     inner.loops.spawn(housekeeping::run(inner.clone()));
+    if let Some(publisher) = inner.options.publisher.clone() {
+        inner.loops.spawn(relay::run(inner.clone(), publisher));
+    }
     inner.loops.spawn(run(inner.clone(), name, first));
     Ok(())
 }
@@ -187,17 +190,42 @@ async fn claim(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) -> Result<Rou
     if limit == 0 {
         return Ok(Round::Full);
     }
-    let definitions: Vec<(String, u32)> =
-        inner.blueprints.keys().map(|(name, version)| (name.to_string(), *version)).collect();
-    let claim = inner.journal.claim(incarnation.lease, &definitions, limit).await?;
-    let (claimed, next_due_at) = (claim.sagas.len(), claim.next_due_at);
-    let taken_over = claim.sagas.iter().filter(|saga| saga.crashed).count();
-    if taken_over > 0 {
-        telemetry::taken_over(taken_over);
-        info!(sagas = taken_over, epoch = %incarnation.epoch(), "took over sagas of a worker that is gone");
+    let (mut full, mut due) = (false, None);
+    for (definitions, room) in wanted(inner) {
+        let limit = permits.len().min(room);
+        if limit == 0 {
+            // Whoever leaves a full room tells; without a slot there is nothing to claim for.
+            full |= permits.is_empty();
+            continue;
+        }
+        let claim = inner.journal.claim(incarnation.lease, &definitions, limit).await?;
+        full |= claim.sagas.len() == permits.len();
+        due = [due, claim.next_due_at].into_iter().flatten().min();
+        let taken_over = claim.sagas.iter().filter(|saga| saga.crashed).count();
+        if taken_over > 0 {
+            telemetry::taken_over(taken_over);
+            info!(sagas = taken_over, epoch = %incarnation.epoch(), "took over sagas of a worker that is gone");
+        }
+        take_in(inner, incarnation, claim.sagas, &mut permits).await;
     }
-    take_in(inner, incarnation, claim.sagas, &mut permits).await;
-    Ok(if claimed == limit { Round::Full } else { Round::Partial { next_due_at } })
+    Ok(if full { Round::Full } else { Round::Partial { next_due_at: due } })
+}
+
+/// The definitions to claim for, and for how many sagas: all that have no limit of their own together, and
+/// each of the others by itself.
+fn wanted(inner: &Inner) -> Vec<(Vec<(String, u32)>, usize)> {
+    let mut groups: Vec<(Vec<(String, u32)>, usize)> = vec![(Vec::new(), usize::MAX)];
+    for (name, version) in inner.blueprints.keys() {
+        let definition = (name.to_string(), *version);
+        match inner.rooms.left(name) {
+            None => groups[0].0.push(definition),
+            Some(room) => match groups[1..].iter_mut().find(|(names, _)| names[0].0 == definition.0) {
+                Some((versions, _)) => versions.push(definition),
+                None => groups.push((vec![definition], room)),
+            },
+        }
+    }
+    groups
 }
 
 /// Free slots, at least one: waits for it. None when the worker stops first.
@@ -308,6 +336,7 @@ async fn load(inner: &Inner, lease: Lease, ids: &[SagaId]) -> Option<HashMap<Sag
 async fn close(inner: &Inner, incarnation: &Incarnation) {
     inner.set_incarnation(None);
     let closing = async {
+        relay::finish(inner, incarnation).await;
         for tries in 0.. {
             match inner.journal.close_lease(incarnation.lease).await {
                 Ok(handed_back) => {

@@ -4,6 +4,7 @@ mod error;
 mod memory;
 mod model;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -12,12 +13,14 @@ use async_trait::async_trait;
 pub use error::JournalError;
 pub use memory::MemoryJournal;
 pub use model::{
-    After, Appended, Claim, ClaimOne, Claimed, DeadLetter, End, History, LetterChange, ListFilter, Message, NewSaga,
-    Received, SagaHeader, SagaStatus, SagaSummary, Sent, Standing, StartReceipt, Stored, Turn,
+    After, Appended, Claim, ClaimOne, Claimed, DeadEvent, DeadLetter, End, EventFate, History, LetterChange,
+    ListFilter, LockChange, LockEntry, Message, NewEvent, NewSaga, OutboxBatch, OutboxEvent, Received, SagaHeader,
+    SagaStatus, SagaSummary, Sent, SettledEvent, Standing, StartReceipt, Stored, Turn,
 };
 
 use crate::definition::Outline;
-use crate::id::{Epoch, SagaId};
+use crate::id::{Epoch, SagaId, StepName};
+use crate::machine::Mail;
 use crate::time::Timestamp;
 
 /// A worker's lease: the right to append to the sagas that name its epoch as their owner.
@@ -27,7 +30,7 @@ pub struct Lease {
     pub epoch: Epoch,
 }
 
-/// The storage contract. The [module documentation](self) numbers its promises, J1 to J13; the
+/// The storage contract. The [module documentation](self) numbers its promises, J1 to J16; the
 /// contract suite of `saga-testkit` checks them on every journal.
 #[async_trait]
 pub trait Journal: Debug + Send + Sync + 'static {
@@ -85,7 +88,7 @@ pub trait Journal: Debug + Send + Sync + 'static {
     async fn send(&self, messages: &[Message]) -> Result<Vec<Sent>, JournalError>;
 
     /// The messages to sagas of the lease that no turn has taken in, in the order in which they came
-    /// (J13).
+    /// (J13), and the entity locks that these sagas have been given, as [`lock_grant`] words it (J15).
     async fn inbox(&self, lease: Lease) -> Result<Vec<Received>, JournalError>;
 
     /// The histories of these sagas, each whole and in order; those that do not exist are left out (J9).
@@ -109,15 +112,53 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// Acknowledges the alerts of these dead letters (J10).
     async fn mark_alerted(&self, letters: &[DeadLetter]) -> Result<(), JournalError>;
 
-    /// Deletes up to `limit` sagas, with all that belongs to them, that ended longer than `retention`
-    /// ago (J12). Returns how many it deleted; a saga that has not ended is never deleted.
-    async fn sweep(&self, retention: Duration, limit: usize) -> Result<u64, JournalError>;
+    /// Up to `limit` events that are due to be published: those whose turns this lease wrote, and those
+    /// that leases have left which are no longer valid, which are this lease's from now on (J14). It
+    /// goes on handing them out until they are settled.
+    ///
+    /// # Errors
+    /// [`JournalError::Fenced`] when the lease is no longer valid.
+    async fn outbox(&self, lease: Lease, limit: usize) -> Result<OutboxBatch, JournalError>;
+
+    /// Takes note of what became of events (J14). One that is not there any more, or is another lease's
+    /// by now, is left alone.
+    async fn settle_events(&self, lease: Lease, settled: &[SettledEvent]) -> Result<(), JournalError>;
+
+    /// Events that wait for a human, oldest first, at most `limit` (J14).
+    async fn dead_events(&self, limit: usize) -> Result<Vec<DeadEvent>, JournalError>;
+
+    /// Has an event that waits for a human tried again, or dropped; false when there is no such event
+    /// (J14).
+    async fn revive_event(&self, id: &str, again: bool) -> Result<bool, JournalError>;
+
+    /// Who has entities locked, and who waits, in the order of keys and lines, at most `limit` (J15).
+    async fn locks(&self, limit: usize) -> Result<Vec<LockEntry>, JournalError>;
+
+    /// Up to `limit` sagas that ended longer than `retention` ago, oldest first (J12).
+    async fn expired(&self, retention: Duration, limit: usize) -> Result<Vec<SagaId>, JournalError>;
+
+    /// Deletes these sagas, with all that belongs to them, except those that have not ended; and
+    /// messages to sagas that never came, once they are older than `retention` (J12). Returns how many
+    /// sagas it deleted.
+    async fn forget(&self, sagas: &[SagaId], retention: Duration) -> Result<u64, JournalError>;
 
     /// Returns when there may be work to claim, after `timeout` at the latest. A hint: returning
     /// early or always at the time-out costs latency, never correctness.
     async fn wait_for_work(&self, timeout: Duration) {
         tokio::time::sleep(timeout).await;
     }
+}
+
+/// What [`Journal::inbox`] hands out for entity locks that a saga has been given: the keys with their
+/// fencing tokens.
+///
+/// # Panics
+/// Never: the message is made of texts and numbers alone.
+#[must_use]
+pub fn lock_grant(saga: SagaId, step: &StepName, tokens: BTreeMap<String, u64>) -> Received {
+    let body = Mail::Locked { step: step.clone(), tokens };
+    let body = serde_json::to_string(&body).expect("texts and numbers have a JSON form");
+    Received { saga, id: format!("lock:{step}"), body }
 }
 
 /// Journals are used behind a pointer.

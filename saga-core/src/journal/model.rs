@@ -1,5 +1,7 @@
 //! What goes into a journal and comes out of it.
 
+use std::collections::BTreeMap;
+
 use crate::checkpoint::Digest;
 use crate::id::{Epoch, Op, SagaId, StepName};
 use crate::machine::AttentionReason;
@@ -67,6 +69,133 @@ pub struct Turn {
     pub letters: Vec<LetterChange>,
     /// The messages that the turn takes in, by their ids.
     pub read: Vec<String>,
+    /// The events that the turn publishes, in order.
+    pub events: Vec<NewEvent>,
+    /// The entity locks that the turn asks for, or gives up.
+    pub locks: Option<LockChange>,
+    /// The sagas that the turn starts, for any worker.
+    pub starts: Vec<NewSaga>,
+    /// The messages that the turn sends, after it has started its sagas.
+    pub sends: Vec<Message>,
+}
+
+impl Turn {
+    /// A turn that does nothing beside its records.
+    #[must_use]
+    pub fn new(saga: SagaId, seq: u32, nonce: i64, body: String, after: After) -> Self {
+        Self {
+            saga,
+            seq,
+            nonce,
+            body,
+            after,
+            letters: Vec::new(),
+            read: Vec::new(),
+            events: Vec::new(),
+            locks: None,
+            starts: Vec::new(),
+            sends: Vec::new(),
+        }
+    }
+}
+
+/// An event that a turn publishes: a row of the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// Marks the event, the same however often it is published; unique in the journal.
+    pub id: String,
+    /// What it is about, for example `line_items_updated`: brokers route by it.
+    pub topic: String,
+    /// What goes with it beside the payload.
+    pub headers: BTreeMap<String, String>,
+    /// What it says: a JSON text.
+    pub payload: String,
+}
+
+/// An event that waits to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutboxEvent {
+    /// The saga that published it.
+    pub saga: SagaId,
+    /// The event.
+    pub event: NewEvent,
+    /// How often publishing it has failed.
+    pub attempts: u32,
+    /// When its turn was written, by the journal's clock.
+    pub at: Timestamp,
+}
+
+/// What a relay is given to publish.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutboxBatch {
+    /// The events: those of one saga in the order in which they are to be published.
+    pub events: Vec<OutboxEvent>,
+    /// When the next event of this lease is due that is not due now.
+    pub next_due_at: Option<Timestamp>,
+}
+
+/// What became of an event that was handed to a relay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettledEvent {
+    /// The event's id.
+    pub id: String,
+    /// What became of it.
+    pub fate: EventFate,
+}
+
+/// What became of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventFate {
+    /// The broker has it: it is forgotten.
+    Published,
+    /// It is to be tried again.
+    Retry {
+        /// When, from now.
+        after: std::time::Duration,
+        /// What went wrong, for people.
+        error: String,
+    },
+    /// It cannot be published: it waits for a human, and holds up no other event.
+    Dead {
+        /// What went wrong, for people.
+        error: String,
+    },
+}
+
+/// An event that could not be published and waits for a human.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadEvent {
+    /// The event.
+    pub event: OutboxEvent,
+    /// What went wrong, for people.
+    pub error: String,
+}
+
+/// A saga asks for entity locks, or gives up those that it has or waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockChange {
+    /// It asks for all of these, or none. A saga asks once.
+    Ask {
+        /// The step that asks.
+        step: StepName,
+        /// The entities, sorted, each once.
+        keys: Vec<String>,
+    },
+    /// It gives up all that it has, and its place in every line.
+    GiveUp,
+}
+
+/// A saga that has an entity locked, or waits in line for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockEntry {
+    /// The entity.
+    pub key: String,
+    /// The saga.
+    pub saga: SagaId,
+    /// Its fencing token, when it has the lock; none while it waits.
+    pub token: Option<u64>,
+    /// When it asked, by the journal's clock.
+    pub asked_at: Timestamp,
 }
 
 /// What becomes of a saga with a turn.
@@ -94,6 +223,10 @@ pub enum Standing {
     NeedsAttention,
     /// It is rolled back, and participants are still watched for effects that come late.
     Watching,
+    /// It is completed, and kept for its parent, which may still want it undone.
+    Retained,
+    /// It waits for a human as a whole, because it cannot be read: messages wait with it.
+    SetAside,
 }
 
 /// How a saga ended.
@@ -182,6 +315,9 @@ pub enum Appended {
     /// Its place is taken by another turn, or is not the next one, or the saga belongs to another
     /// owner: this worker's picture of the saga is wrong. Drop it.
     Rival,
+    /// It would end the saga, for which a message has come that no turn has read. Nothing was written:
+    /// read it first.
+    Unread,
 }
 
 /// What a claim brought.
@@ -248,6 +384,8 @@ pub enum SagaStatus {
     NeedsAttention,
     /// It is rolled back, and participants are still watched for effects that come late.
     Watching,
+    /// It is completed, and kept for its parent, which may still want it undone.
+    Retained,
     /// It is over.
     Ended(End),
 }

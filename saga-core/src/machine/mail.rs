@@ -1,11 +1,16 @@
 //! What a saga can be told from outside, and what it makes of it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::phase::Phase;
 use super::record::{Halt, Record};
 use super::state::{Direction, SagaState};
-use crate::checkpoint::Payload;
-use crate::definition::{Kind, Plan};
+use crate::checkpoint::{Checkpoint as _, Payload};
+use crate::definition::{Kind, Locks, Plan};
+use crate::fault::Fault;
+use crate::id::StepName;
 
 /// A message to a saga. Its JSON form is the stored form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,12 +30,52 @@ pub enum Mail {
         /// What is to be known of it.
         payload: Payload,
     },
+    /// A child saga has ended, or is done and kept.
+    ChildEnded {
+        /// The step that it was started for.
+        step: StepName,
+        /// How.
+        end: ChildEnd,
+    },
+    /// To a child: its parent turns back.
+    Recall,
+    /// To a child: its parent is done.
+    Release,
+    /// The entity locks that a step has asked for are the saga's.
+    Locked {
+        /// The step.
+        step: StepName,
+        /// The fencing token of each entity.
+        tokens: BTreeMap<String, u64>,
+    },
+}
+
+/// How a child saga ended, as its parent is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChildEnd {
+    /// It is done, and this is its output.
+    Completed(Payload),
+    /// It is rolled back, for this reason.
+    RolledBack(Fault),
+}
+
+/// What was signalled, and no step has taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signalled {
+    /// What.
+    pub name: String,
+    /// What is to be known of it.
+    pub payload: Payload,
+    /// The message's id.
+    pub id: String,
 }
 
 impl SagaState {
     /// The record of a message that came.
     #[must_use]
-    pub fn receive(&self, mail: Mail) -> Record {
+    pub fn receive(&self, id: &str, mail: Mail) -> Record {
+        let unread = |why: &str| Record::Unread { id: id.to_owned(), error: why.to_owned() };
         match mail {
             Mail::Cancel { actor, reason } => {
                 if self.direction() == Direction::Forward && self.halted().is_none() {
@@ -39,7 +84,15 @@ impl SagaState {
                     Record::CancelRefused { actor, reason }
                 }
             }
-            Mail::Signal { name, payload } => Record::Signalled { name, payload },
+            Mail::Signal { name, payload } => Record::Signalled { name, payload, id: id.to_owned() },
+            Mail::Locked { step, tokens } => match Locks::from(tokens).encode() {
+                Ok(output) if self.waits_for_locks(&step) => Record::Done { step, output },
+                Ok(_) => unread("the step does not wait for locks any more"),
+                Err(error) => unread(&error.to_string()),
+            },
+            Mail::ChildEnded { step, end } => self.hear_child(step, end).unwrap_or_else(unread),
+            Mail::Recall => self.hear_recall().unwrap_or_else(unread),
+            Mail::Release => self.hear_release().unwrap_or_else(unread),
         }
     }
 
@@ -52,13 +105,17 @@ impl SagaState {
     /// What has been signalled under this name and no step has taken, oldest first.
     #[must_use]
     pub fn signal(&self, name: &str) -> Option<&Payload> {
-        self.signals.iter().find(|(signalled, _)| signalled == name).map(|(_, payload)| payload)
+        self.signals.iter().find(|signal| signal.name == name).map(|signal| &signal.payload)
     }
 
     /// What has been signalled and no step has taken.
     #[must_use]
-    pub fn untaken_signals(&self) -> &[(String, Payload)] {
+    pub fn untaken_signals(&self) -> &[Signalled] {
         &self.signals
+    }
+
+    fn waits_for_locks(&self, step: &StepName) -> bool {
+        self.find(step).is_some_and(|index| self.steps()[index].phase() == Phase::Waiting)
     }
 
     /// A step that waits for a signal, when the signal has come.
@@ -68,7 +125,7 @@ impl SagaState {
         }
         let takes = |(index, planned): (usize, &crate::definition::StepPlan)| {
             let step = &self.steps()[index];
-            let waits = planned.kind == Kind::Signal && step.phase() == super::phase::Phase::Waiting;
+            let waits = planned.kind == Kind::Signal && step.phase() == Phase::Waiting;
             let payload = self.signal(planned.signal.as_deref()?).filter(|_| waits)?;
             Some(Record::Done { step: step.name().clone(), output: payload.clone() })
         };

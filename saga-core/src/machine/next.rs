@@ -10,7 +10,7 @@ use super::state::{Direction, SagaState};
 use super::step_state::StepState;
 use crate::checkpoint::Payload;
 use crate::definition::{Kind, Plan};
-use crate::fault::Class;
+use crate::fault::{Class, Effect, Fault};
 use crate::id::Op;
 use crate::time::Timestamp;
 
@@ -54,6 +54,9 @@ pub enum Next {
         /// The step's index in the plan.
         step: usize,
     },
+    /// No step will take what was signalled: start the sagas that see to it, apply the
+    /// [`Record::FollowedUp`] of each, and ask again.
+    FollowUp,
     /// Once everything applied so far is durable: see to it that these attempts are under way, and
     /// ask again when one ends or the time has come. With neither, the saga waits for a human.
     Wait {
@@ -91,6 +94,14 @@ impl SagaState {
             return Next::Wait { attempts: Vec::new(), wake_at: None };
         }
         let decision = match self.direction() {
+            Direction::Completed | Direction::RolledBack if !self.untaken_signals().is_empty() => {
+                return Next::FollowUp;
+            }
+            // The wish came while the last step was under way.
+            Direction::Completed if self.is_retained() && self.halted() == Some(&Halt::Recalled) => {
+                Some(Next::Append(Record::Reopened))
+            }
+            Direction::Completed if self.is_retained() => None,
             Direction::Completed => return Next::Ended,
             Direction::RolledBack => self.next_watch(now, held),
             Direction::Forward | Direction::Committed => self.next_forward(plan, now, held),
@@ -139,6 +150,7 @@ impl SagaState {
         if self.planned(plan, step).kind.is_pure() || self.fans_out(plan, step) {
             return Some(match ready.phase() {
                 Phase::Pending => Next::Evaluate { step },
+                _ if self.planned(plan, step).kind == Kind::Lock => Next::Append(not_locked(ready)),
                 _ => Next::Append(Record::Done { step: ready.name().clone(), output: Payload::null() }),
             });
         }
@@ -227,7 +239,16 @@ impl SagaState {
         let can_turn_back = self.direction() == Direction::Forward;
         Some(match self.planned(plan, index).kind {
             Kind::BestEffort => Next::Append(Record::SoftFailed { step: name }),
-            Kind::Query | Kind::When | Kind::Sleep | Kind::Signal | Kind::Compensatable if can_turn_back => {
+            Kind::Query
+            | Kind::When
+            | Kind::Sleep
+            | Kind::Signal
+            | Kind::Publish
+            | Kind::Lock
+            | Kind::Child
+            | Kind::Compensatable
+                if can_turn_back =>
+            {
                 Next::Append(Record::TurnedBack { step: Some(name) })
             }
             Kind::Pivot if !unknown => Next::Append(Record::TurnedBack { step: Some(name) }),
@@ -235,9 +256,15 @@ impl SagaState {
             Kind::Pivot if !step.probed() => Next::Begin { step: index, op: Op::Probe },
             Kind::Pivot => call_human(step, Op::Run, AttentionReason::UnknownOutcome),
             Kind::Retryable if unknown && step.probed() => call_human(step, Op::Run, AttentionReason::UnknownOutcome),
-            Kind::Query | Kind::When | Kind::Sleep | Kind::Signal | Kind::Compensatable | Kind::Retryable => {
-                call_human(step, Op::Run, AttentionReason::Failed)
-            }
+            Kind::Query
+            | Kind::When
+            | Kind::Sleep
+            | Kind::Signal
+            | Kind::Publish
+            | Kind::Lock
+            | Kind::Child
+            | Kind::Compensatable
+            | Kind::Retryable => call_human(step, Op::Run, AttentionReason::Failed),
         })
     }
 
@@ -265,6 +292,13 @@ impl SagaState {
                 return Some(call_human(step, Op::Compensate, AttentionReason::KeyExpired));
             }
             let begins = again || standing && !is_owed_after(plan, &owed, self.origin(index));
+            let delegated = self.planned(plan, index).kind == Kind::Child;
+            if delegated && matches!(step.phase(), Phase::Done | Phase::Delegated) {
+                if !is_owed_after(plan, &owed, index) {
+                    return Some(Next::Append(Record::Recalled { step: step.name().clone() }));
+                }
+                continue;
+            }
             if begins && room.has(self.origin(index)) {
                 return Some(Next::Begin { step: index, op: Op::Compensate });
             }
@@ -300,7 +334,9 @@ impl SagaState {
                 | Phase::Undoing
                 | Phase::UndoWaiting
                 | Phase::UndoFailed
-                | Phase::UndoBlocked => true,
+                | Phase::UndoBlocked
+                | Phase::Delegated
+                | Phase::Recalling => true,
                 Phase::SoftFailed => step.maybe_applied(),
                 Phase::Pending
                 | Phase::Running
@@ -352,6 +388,13 @@ pub(super) fn out_of_time(since: Option<Timestamp>, limit: Option<Duration>, now
 /// Whether a step that comes after this one has still to be undone first.
 fn is_owed_after(plan: &Plan, owed: &[bool], index: usize) -> bool {
     (index + 1..owed.len()).any(|later| owed[later] && plan.is_before(index, later))
+}
+
+/// The locks did not come in time.
+fn not_locked(step: &StepState) -> Record {
+    let message = "the entities were not locked in time: others have them".to_owned();
+    let fault = Fault { class: Class::Terminal, effect: Effect::NotApplied, message };
+    Record::Failed { step: step.name().clone(), op: Op::Run, fault, retry_at: None }
 }
 
 fn probe_is_due(step: &StepState, now: Timestamp) -> bool {

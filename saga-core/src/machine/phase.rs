@@ -41,6 +41,10 @@ pub enum Phase {
     Undone,
     /// Compensated, and the participant is asked whether the effect came late.
     Watching,
+    /// A child saga runs for it.
+    Delegated,
+    /// Its child saga is being undone.
+    Recalling,
 }
 
 /// What moves a step from one phase to another.
@@ -94,11 +98,17 @@ pub enum Event {
     LateEffect,
     /// The question went unanswered to the end.
     GiveUpWatch,
+    /// A child saga was started for it.
+    Delegate,
+    /// Its child saga is to turn back, or to be undone.
+    Recall,
+    /// An operator wants it worked out once more.
+    Reset,
 }
 
 impl Phase {
     /// All phases, in the order of a step's life.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Pending,
         Self::Running,
         Self::Open,
@@ -117,6 +127,8 @@ impl Phase {
         Self::UndoBlocked,
         Self::Undone,
         Self::Watching,
+        Self::Delegated,
+        Self::Recalling,
     ];
 }
 
@@ -130,7 +142,7 @@ impl Phase {
 
 impl Event {
     /// All events.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::Begin,
         Self::Succeed,
         Self::Retry,
@@ -155,6 +167,9 @@ impl Event {
         Self::Quiet,
         Self::LateEffect,
         Self::GiveUpWatch,
+        Self::Delegate,
+        Self::Recall,
+        Self::Reset,
     ];
 }
 
@@ -224,6 +239,16 @@ pub const TRANSITIONS: &[(Phase, Event, Phase)] = {
         (P::Watching, E::Quiet, P::Undone),
         (P::Watching, E::LateEffect, P::Done),
         (P::Watching, E::GiveUpWatch, P::UndoFailed),
+        (P::Pending, E::Delegate, P::Delegated),
+        (P::Delegated, E::Succeed, P::Done),
+        // The child saga rolled itself back.
+        (P::Delegated, E::GiveUpNotApplied, P::NotApplied),
+        // One wish serves a child that still runs and one that is done.
+        (P::Delegated, E::Recall, P::Recalling),
+        (P::Done, E::Recall, P::Recalling),
+        (P::Recalling, E::Undo, P::Undone),
+        // What is worked out here, and could not be, is begun anew.
+        (P::Blocked, E::Reset, P::Pending),
     ]
 };
 

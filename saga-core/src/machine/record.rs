@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Digest, Payload};
 use crate::fault::Fault;
-use crate::id::{Op, StepName};
+use crate::id::{Op, SagaId, StepName};
 use crate::time::Timestamp;
 
 /// One fact in a saga's journal. Their JSON form is the stored form: names and fields are kept
@@ -16,6 +16,9 @@ pub enum Record {
     Started {
         /// The input.
         input: Payload,
+        /// The saga whose step it is; none when it stands for itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<Parent>,
     },
     /// The intent: this attempt may have begun from here on. Its key follows from the saga, the
     /// step and the operation; `input` is the fingerprint of what the step is given.
@@ -86,6 +89,31 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
     },
+    /// The step asks for entity locks, and waits for them until this time.
+    Locking {
+        /// The step.
+        step: StepName,
+        /// The entities, sorted.
+        keys: Vec<String>,
+        /// The time.
+        until: Timestamp,
+    },
+    /// A child saga was started for the step.
+    Delegated {
+        /// The step.
+        step: StepName,
+        /// The child.
+        child: SagaId,
+    },
+    /// The step's child saga is to turn back, or, when it is done, to be undone.
+    Recalled {
+        /// The step.
+        step: StepName,
+    },
+    /// This saga, which is done, is to be undone: its parent turns back.
+    Reopened,
+    /// This saga's parent is done: it cannot be undone any more.
+    Released,
     /// The step is taken once for each item of a list.
     FannedOut {
         /// The step. Its items are called `step[0]`, `step[1]` …
@@ -116,8 +144,18 @@ pub enum Record {
         name: String,
         /// What is to be known of it.
         payload: Payload,
+        /// The message's id.
+        #[serde(default)]
+        id: String,
     },
-    /// A message came that this version cannot read.
+    /// What was signalled came too late for any step: another saga sees to it.
+    FollowedUp {
+        /// The message's id.
+        id: String,
+        /// That saga.
+        by: SagaId,
+    },
+    /// A message came that this version cannot read, or that means nothing any more.
     Unread {
         /// Its id.
         id: String,
@@ -179,12 +217,25 @@ pub enum Record {
     RolledBack,
 }
 
+/// The saga whose step this one is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The name of its definition.
+    pub definition: String,
+    /// Its start key.
+    pub key: String,
+    /// The step.
+    pub step: StepName,
+}
+
 /// Why a saga turns back though no step has failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Halt {
     /// Its deadline passed.
     Deadline,
+    /// Its parent turns back.
+    Recalled,
     /// Somebody wanted it.
     Cancelled {
         /// Who.
@@ -198,6 +249,7 @@ impl std::fmt::Display for Halt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Deadline => f.write_str("the saga's deadline passed"),
+            Self::Recalled => f.write_str("the saga's parent turns back"),
             Self::Cancelled { actor, reason } => write!(f, "cancelled by {actor}: {reason}"),
         }
     }

@@ -1,11 +1,12 @@
 //! The state of a saga, and `apply`: the only code that changes it, live or replayed.
 
+use super::mail::Signalled;
 use super::phase::{Event, Phase, next_phase};
-use super::record::{AttentionReason, Halt, ProbeAnswer, Record, Resolution};
+use super::record::{AttentionReason, Halt, Parent, ProbeAnswer, Record, Resolution};
 use super::step_state::StepState;
 use crate::checkpoint::{Digest, Payload};
 use crate::definition::{Kind, Plan};
-use crate::fault::{Effect, Fault};
+use crate::fault::{Class, Effect, Fault};
 use crate::id::{Op, StepName};
 use crate::time::Timestamp;
 
@@ -83,13 +84,16 @@ pub struct SagaState {
     started_at: Timestamp,
     pub(super) direction: Direction,
     /// The saga is to turn back as soon as it safely can.
-    halted: Option<Halt>,
+    pub(super) halted: Option<Halt>,
     pub(super) steps: Vec<StepState>,
     /// The step that turned the saga back.
     cause: Option<usize>,
     turns: u32,
     /// What was signalled and no step has taken, oldest first.
-    pub(super) signals: Vec<(String, Payload)>,
+    pub(super) signals: Vec<Signalled>,
+    parent: Option<Parent>,
+    /// It is done, and its parent cannot want it undone any more.
+    released: bool,
     /// The saga as a whole waits for a human.
     unreadable: bool,
 }
@@ -112,7 +116,22 @@ impl SagaState {
             cause: None,
             turns: 0,
             signals: Vec::new(),
+            parent: None,
+            released: false,
             unreadable: false,
+        }
+    }
+
+    /// The state of a saga that begins with this record.
+    ///
+    /// # Errors
+    /// When it is another record than that of a start.
+    pub fn started(plan: &Plan, record: &Record, started_at: Timestamp) -> Result<Self, IllegalRecord> {
+        match record {
+            Record::Started { input, parent } => {
+                Ok(Self { parent: parent.clone(), ..Self::new(plan, input.clone(), started_at) })
+            }
+            _ => Err(IllegalRecord::NotStarted),
         }
     }
 
@@ -121,10 +140,8 @@ impl SagaState {
     /// # Errors
     /// When the history is not one that this machine could have written under this plan.
     pub fn replay(plan: &Plan, turns: &[Vec<Record>], started_at: Timestamp) -> Result<Self, IllegalRecord> {
-        let Some(Record::Started { input }) = turns.first().and_then(|turn| turn.first()) else {
-            return Err(IllegalRecord::NotStarted);
-        };
-        let mut state = Self::new(plan, input.clone(), started_at);
+        let first = turns.first().and_then(|turn| turn.first()).ok_or(IllegalRecord::NotStarted)?;
+        let mut state = Self::started(plan, first, started_at)?;
         for (nth, turn) in turns.iter().enumerate() {
             for record in turn.iter().skip(usize::from(nth == 0)) {
                 state.apply(plan, record)?;
@@ -152,6 +169,18 @@ impl SagaState {
         self.halted.as_ref()
     }
 
+    /// The saga whose step this one is.
+    #[must_use]
+    pub fn parent(&self) -> Option<&Parent> {
+        self.parent.as_ref()
+    }
+
+    /// Whether the saga is done, and kept because its parent may still want it undone.
+    #[must_use]
+    pub fn is_retained(&self) -> bool {
+        self.direction == Direction::Completed && self.parent.is_some() && !self.released
+    }
+
     /// Where the saga is heading.
     #[must_use]
     pub fn direction(&self) -> Direction {
@@ -162,6 +191,15 @@ impl SagaState {
     #[must_use]
     pub fn steps(&self) -> &[StepState] {
         &self.steps
+    }
+
+    /// Why the saga turned back.
+    #[must_use]
+    pub fn reason(&self) -> Fault {
+        if let Some(halt) = &self.halted {
+            return Fault { class: Class::Terminal, effect: Effect::NotApplied, message: halt.to_string() };
+        }
+        self.cause().and_then(|step| step.fault().cloned()).unwrap_or_else(|| Fault::unknown(String::new()))
     }
 
     /// The step whose failure turned the saga back.
@@ -198,7 +236,7 @@ impl SagaState {
     /// # Errors
     /// When the record does not fit; the state is then unchanged.
     pub fn apply(&mut self, plan: &Plan, record: &Record) -> Result<(), IllegalRecord> {
-        if self.direction.is_end() && !self.is_of_watch(record) {
+        if self.direction.is_end() && !self.may_follow_end(record) {
             return Err(self.wrong_direction("a record after the end"));
         }
         match record {
@@ -221,12 +259,29 @@ impl SagaState {
                 self.steps[index].due = *until;
                 Ok(())
             }
+            Record::Locking { step, until, .. } => {
+                let index = self.shift(step, Event::Sleep)?;
+                self.steps[index].due = Some(*until);
+                Ok(())
+            }
+            Record::Delegated { step, .. } => self.shift(step, Event::Delegate).map(drop),
+            Record::Recalled { step } => self.shift(step, Event::Recall).map(drop),
+            Record::Reopened => self.reopen(),
+            Record::Released => {
+                self.released = true;
+                Ok(())
+            }
             Record::FannedOut { step, items } => self.fan_out(plan, step, *items),
             Record::SoftFailed { step } => self.shift(step, Event::SoftFail).map(drop),
             Record::Halted { cause } => self.halt(cause),
             Record::CancelRefused { .. } | Record::Unread { .. } => Ok(()),
-            Record::Signalled { name, payload } => {
-                self.signals.push((name.clone(), payload.clone()));
+            Record::Signalled { name, payload, id } => {
+                let (name, payload, id) = (name.clone(), payload.clone(), id.clone());
+                self.signals.push(Signalled { name, payload, id });
+                Ok(())
+            }
+            Record::FollowedUp { id, .. } => {
+                self.signals.retain(|signal| signal.id != *id);
                 Ok(())
             }
             Record::TurnedBack { step } => self.turn_back(step.as_ref()),
@@ -323,7 +378,7 @@ impl SagaState {
         self.steps[index].output = Some(output.clone());
         // What came in time is taken; a wait that ran out leaves nothing.
         if let Some(name) = self.planned(plan, index).signal.as_deref()
-            && let Some(taken) = self.signals.iter().position(|(signal, payload)| signal == name && payload == output)
+            && let Some(taken) = self.signals.iter().position(|signal| signal.name == name && signal.payload == *output)
         {
             self.signals.remove(taken);
         }
@@ -462,6 +517,7 @@ impl SagaState {
         let undoing = op == Op::Compensate;
         let event = match resolution {
             Resolution::Retry if undoing => Event::RetryUndo,
+            Resolution::Retry if self.is_worked_out(plan, step) => Event::Reset,
             Resolution::Retry => Event::Retry,
             Resolution::Probe => Event::Doubt,
             Resolution::Skip if undoing => Event::Undo,
@@ -475,7 +531,7 @@ impl SagaState {
         match resolution {
             Resolution::Retry => {
                 // Due at once, with a fresh budget; the total goes on.
-                state.due = Some(Timestamp::from_micros(0));
+                state.due = (event != Event::Reset).then_some(Timestamp::from_micros(0));
                 state.tally_mut(op).grant();
                 // The operator accepts the input as it is now.
                 state.input = None;
@@ -501,7 +557,7 @@ impl SagaState {
         let from = self.steps[index].phase;
         let to =
             next_phase(from, event).ok_or_else(|| IllegalRecord::NoSuchMove { step: step.clone(), from, event })?;
-        let undoes = matches!(event, Event::BeginUndo | Event::BlockUndo);
+        let undoes = matches!(event, Event::BeginUndo | Event::BlockUndo | Event::Recall);
         if undoes && self.direction != Direction::Backward {
             return Err(self.wrong_direction("a compensation"));
         }
@@ -509,7 +565,8 @@ impl SagaState {
             return Err(self.wrong_direction("a question about late effects"));
         }
         // On the way back, what cannot go on is the compensation, never the step.
-        if matches!(event, Event::Begin | Event::Block) && self.direction == Direction::Backward {
+        let begins = matches!(event, Event::Begin | Event::Block | Event::Delegate);
+        if begins && self.direction == Direction::Backward {
             return Err(self.wrong_direction("a step"));
         }
         self.steps[index].phase = to;

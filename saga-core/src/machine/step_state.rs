@@ -190,7 +190,9 @@ impl StepState {
             | Phase::UndoWaiting
             | Phase::UndoFailed
             | Phase::UndoBlocked
-            | Phase::Undone => None,
+            | Phase::Undone
+            | Phase::Delegated
+            | Phase::Recalling => None,
         }
     }
 
@@ -215,7 +217,9 @@ impl StepState {
             | Phase::UndoWaiting
             | Phase::UndoFailed
             | Phase::Undone
-            | Phase::Watching => None,
+            | Phase::Watching
+            | Phase::Delegated
+            | Phase::Recalling => None,
         }
     }
 

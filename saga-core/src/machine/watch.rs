@@ -40,8 +40,12 @@ impl SagaState {
         pause(watch, step.watches as usize).map(|pause| now.after(pause))
     }
 
-    /// Whether the record may come after the end: the questions, and their answers.
-    pub(super) fn is_of_watch(&self, record: &Record) -> bool {
+    /// Whether the record may come after the end: questions about late effects and their answers, a
+    /// parent's last word, and what came too late.
+    pub(super) fn may_follow_end(&self, record: &Record) -> bool {
+        if matches!(record, Record::Reopened | Record::Released) {
+            return self.is_retained();
+        }
         let (Record::Begun { step, op: Op::Probe, .. }
         | Record::Failed { step, op: Op::Probe, .. }
         | Record::Interrupted { step, op: Op::Probe, .. }
@@ -49,10 +53,15 @@ impl SagaState {
         | Record::Watched { step, .. }) = record
         else {
             // Messages are taken in whenever they come; and a saga may be set aside as a whole.
-            let mail =
-                matches!(record, Record::CancelRefused { .. } | Record::Signalled { .. } | Record::Unread { .. });
-            return mail
-                || matches!(record, Record::NeedsAttention { step: None, .. } | Record::Resolved { step: None, .. });
+            return matches!(
+                record,
+                Record::CancelRefused { .. }
+                    | Record::Signalled { .. }
+                    | Record::FollowedUp { .. }
+                    | Record::Unread { .. }
+                    | Record::NeedsAttention { step: None, .. }
+                    | Record::Resolved { step: None, .. }
+            );
         };
         let phase = self.find(step).map(|index| self.steps()[index].phase());
         self.direction() == Direction::RolledBack && matches!(phase, Some(Phase::Undone | Phase::Watching))

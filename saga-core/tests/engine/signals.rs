@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use saga_core::engine::{OperatorError, SignalError};
-use saga_core::journal::{MemoryJournal, SagaStatus, Sent};
-use saga_core::{Definition, Engine, Outcome, Probe, Source as _, Step, StepContext, StepError, async_trait, step_fn};
+use saga_core::engine::{OperatorError, Resolution, SignalError, Signalled};
+use saga_core::journal::{End, ListFilter, MemoryJournal, SagaStatus};
+use saga_core::{
+    Definition, Engine, LateSignal, Outcome, Probe, Source as _, Step, StepContext, StepError, async_trait, step_fn,
+};
 
 use super::support::{World, completed, engine, rolled_back, unhurried, until};
 
@@ -46,11 +48,13 @@ async fn a_signal_wakes_the_saga_that_waits_for_it() {
     waiting(&engine, saga.id()).await;
     assert_eq!(engine.in_flight(), 0, "it waits in the journal, not in memory");
     let began = tokio::time::Instant::now();
-    assert_eq!(engine.signal("order", "k", "paid", &42_i64, "evt-1").await.unwrap(), Sent::Accepted);
+    assert_eq!(engine.signal("order", "k", "paid", &42_i64, "evt-1").await.unwrap(), Signalled::Accepted);
     assert_eq!(completed(&saga).await, "42 paid");
     assert!(began.elapsed() < Duration::from_secs(1));
-    assert_eq!(engine.signal("order", "k", "paid", &42_i64, "evt-1").await.unwrap(), Sent::Duplicate);
-    assert_eq!(engine.signal("order", "k", "paid", &43_i64, "evt-2").await.unwrap(), Sent::TooLate);
+    assert_eq!(engine.signal("order", "k", "paid", &42_i64, "evt-1").await.unwrap(), Signalled::Duplicate);
+    let late = engine.signal("order", "k", "paid", &43_i64, "evt-2").await.unwrap();
+    assert!(matches!(late, Signalled::Late { .. }), "{late:?}");
+    assert_eq!(engine.signal("order", "k", "paid", &43_i64, "evt-2").await.unwrap(), late, "one saga sees to it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,15 +76,95 @@ async fn an_early_signal_waits_and_the_first_of_several_is_taken() {
         engine.signal("order", "k", "paid", &cents, id).await.unwrap();
     }
     engine.signal("order", "k", "something else", &0_i64, "evt-3").await.unwrap();
-    let recorder = metrics_util::debugging::DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
-    let _installed = metrics::set_default_local_recorder(&recorder);
     let saga = engine.start(&definition, "k", "o".to_owned()).await.unwrap();
     assert_eq!(completed(&saga).await, "7 paid");
     // Two are left, and are not passed over in silence.
-    let counted = snapshotter.snapshot().into_vec();
-    let untaken = counted.iter().find(|(key, ..)| key.key().name() == "saga_untaken_signals_total").unwrap();
-    assert!(matches!(untaken.3, metrics_util::debugging::DebugValue::Counter(2)), "{:?}", untaken.3);
+    until("two dead letters", async || engine.dead_letters(10).await.unwrap().len() == 2).await;
+}
+
+fn of(definition: &str) -> ListFilter {
+    ListFilter { definition: Some(definition.to_owned()), ..ListFilter::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_rule_a_late_signal_is_a_dead_letter_that_an_operator_answers() {
+    let definition = order(&World::default());
+    let engine = unhurried(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let saga = engine.start(&definition, "k", "o".to_owned()).await.unwrap();
+    engine.signal("order", "k", "paid", &1_i64, "evt-1").await.unwrap();
+    completed(&saga).await;
+    let Signalled::Late { follow_up } = engine.signal("order", "k", "paid", &2_i64, "evt-2").await.unwrap() else {
+        panic!("the saga is over");
+    };
+    until("a dead letter", async || !engine.dead_letters(10).await.unwrap().is_empty()).await;
+    let letter = engine.dead_letters(10).await.unwrap().remove(0);
+    assert_eq!((letter.saga, letter.definition.as_str()), (follow_up, "late-signal"));
+    assert!(letter.error.contains("paid came too late for order k"), "{}", letter.error);
+    engine.operator().resolve(follow_up, "decide", Resolution::Skip, "ann", "paid back by hand").await.unwrap();
+    until("answered", async || {
+        engine.status(follow_up).await.unwrap().unwrap().status == SagaStatus::Ended(End::Completed)
+    })
+    .await;
+}
+
+/// As [`order`], and pays back what comes too late.
+fn order_that_pays_back(world: &World) -> Definition<i64, Option<i64>> {
+    let paid_back = world.clone();
+    let pay_back = Definition::build("pay-back", 1, |saga, late| {
+        let refund = step_fn(move |cx: StepContext, late: LateSignal| {
+            paid_back.apply(&cx);
+            paid_back.note(format!("{} of {} for {}", late.decode::<i64>().unwrap(), late.signal, late.key));
+            async { Ok(()) }
+        });
+        let refunded = saga.retryable("refund", refund, late);
+        saga.returns(refunded)
+    })
+    .unwrap();
+    Definition::build("order", 1, |saga, minutes| {
+        saga.on_late_signal(&pay_back);
+        let wait = minutes.map(|minutes: i64| Some(Duration::from_secs(minutes.unsigned_abs() * 60)));
+        let paid = saga.wait_for::<i64, _>("payment", "paid", wait);
+        saga.returns(paid)
+    })
+    .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_signal_is_taken_or_followed_up_and_once_whenever_it_comes() {
+    // Sent before the start, while it waits, at the time-out, after the end: each twice.
+    for at in [0_u64, 30, 59, 60, 61, 3600] {
+        let world = World::default();
+        let definition = order_that_pays_back(&world);
+        let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+        let early = at == 0;
+        if early {
+            engine.signal("order", "k", "paid", &5_i64, "evt").await.unwrap();
+        }
+        let saga = engine.start(&definition, "k", 1).await.unwrap();
+        if !early {
+            tokio::time::sleep(Duration::from_secs(at)).await;
+            engine.signal("order", "k", "paid", &5_i64, "evt").await.unwrap();
+        }
+        engine.signal("order", "k", "paid", &5_i64, "evt").await.unwrap();
+        let taken = usize::from(completed(&saga).await.is_some());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let followed = engine.list(&of("pay-back"), 10).await.unwrap();
+        assert_eq!(taken + followed.len(), 1, "at {at}");
+        assert_eq!(world.standing().len(), followed.len());
+        assert_eq!(world.count("5 of paid for k"), followed.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_without_the_definition_is_told_that_it_does_not_know_the_rule() {
+    let (definition, journal) = (order(&World::default()), MemoryJournal::new());
+    let worker = engine(&journal).register(&definition).open().await.unwrap();
+    let saga = worker.start(&definition, "k", "o".to_owned()).await.unwrap();
+    worker.signal("order", "k", "paid", &1_i64, "evt-1").await.unwrap();
+    completed(&saga).await;
+    let client = engine(&journal).client_only().open().await.unwrap();
+    let told = client.signal("order", "k", "paid", &1_i64, "evt-2").await;
+    assert!(matches!(told, Err(SignalError::TooLate { .. })), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,7 +26,8 @@ fn plan() -> Plan {
 /// Every kind of record, in no order that makes sense.
 fn records() -> Vec<Record> {
     let payload = || Payload::from_json("{\"a\":[1,null,\"x\"]}".to_owned()).unwrap();
-    let mut records = vec![Record::Started { input: payload() }, Record::Halted { cause: Halt::Deadline }];
+    let mut records =
+        vec![Record::Started { input: payload(), parent: None }, Record::Halted { cause: Halt::Deadline }];
     for name in ["hold", "take", "tell", "no such step"] {
         let step = || StepName::from(name);
         for op in [Op::Run, Op::Probe, Op::Compensate] {
@@ -74,7 +75,7 @@ fn a_stored_turn_with_broken_bytes_never_panics() {
         let Ok(text) = String::from_utf8(bytes) else { continue };
         if let Ok(turn) = decode_turn(&text) {
             // Whether it is refused depends on what was broken; that it answers does not.
-            let started = vec![Record::Started { input: Payload::from_json("1".to_owned()).unwrap() }];
+            let started = vec![Record::Started { input: Payload::from_json("1".to_owned()).unwrap(), parent: None }];
             SagaState::replay(&plan, &[started, turn], STARTED_AT).ok();
         }
     }

@@ -157,8 +157,8 @@ proptest! {
     /// The grammar once more, in other words: along a sequence, compensatable steps, then at most one
     /// pivot, then retryable steps; queries and best effort anywhere.
     #[test]
-    fn a_sequence_is_accepted_if_and_only_if_it_matches_the_grammar(kinds in prop::collection::vec(0_usize..8, 1..8)) {
-        const KINDS: [Kind; 8] = [
+    fn a_sequence_is_accepted_if_and_only_if_it_matches_the_grammar(kinds in prop::collection::vec(0_usize..11, 1..8)) {
+        const KINDS: [Kind; 11] = [
             Kind::Query,
             Kind::Compensatable,
             Kind::Pivot,
@@ -167,22 +167,32 @@ proptest! {
             Kind::When,
             Kind::Sleep,
             Kind::Signal,
+            Kind::Publish,
+            Kind::Lock,
+            Kind::Child,
         ];
         let kinds: Vec<Kind> = kinds.into_iter().map(|nth| KINDS[nth]).collect();
         let letters: String = kinds
             .iter()
             .filter_map(|kind| match kind {
-                Kind::Compensatable => Some('c'),
+                Kind::Compensatable | Kind::Child => Some('c'),
                 Kind::Pivot => Some('p'),
                 Kind::Retryable => Some('r'),
-                Kind::Query | Kind::BestEffort | Kind::When | Kind::Sleep | Kind::Signal => None,
+                Kind::Query
+                | Kind::BestEffort
+                | Kind::When
+                | Kind::Sleep
+                | Kind::Signal
+                | Kind::Publish
+                | Kind::Lock => None,
             })
             .collect();
         let rest = letters.trim_start_matches('c');
         let rest = rest.strip_prefix('p').unwrap_or(rest);
-        let matches = rest.chars().all(|letter| letter == 'r');
+        let locks = kinds.iter().filter(|kind| **kind == Kind::Lock).count();
+        let matches = rest.chars().all(|letter| letter == 'r') && locks <= 1;
         let steps = kinds.iter().enumerate().map(|(nth, kind)| StepPlan {
-            compensate: (*kind == Kind::Compensatable).then(policy),
+            compensate: matches!(kind, Kind::Compensatable | Kind::Child).then(policy),
             ..StepPlan::new(format!("s{nth}").as_str(), *kind, nth.checked_sub(1).into_iter().collect(), policy())
         });
         prop_assert_eq!(Plan::new(steps.collect(), Vec::new()).is_ok(), matches);

@@ -8,10 +8,12 @@ use std::time::Duration;
 use fastrand::Rng;
 use saga_core::definition::{Policy, StepPlan};
 use saga_core::machine::{
-    Attempt, AttentionReason, Direction, Halt, Mail, Moment, Next, Phase, ProbeAnswer, Record, Report, Resolution,
-    SagaState, TRANSITIONS,
+    Attempt, AttentionReason, ChildEnd, Direction, Halt, Mail, Moment, Next, Parent, Phase, ProbeAnswer, Record,
+    Report, Resolution, SagaState, TRANSITIONS,
 };
-use saga_core::{Class, Digest, Effect, Fault, Kind, Limits, Op, Payload, Plan, RetryPolicy, StepName, Timestamp};
+use saga_core::{
+    Class, Digest, Effect, Fault, Kind, Limits, Op, Payload, Plan, RetryPolicy, SagaId, StepName, Timestamp,
+};
 
 /// How many sagas are driven, each from its own seed; `SAGA_SEEDS` sets another number, `SAGA_SEED`
 /// replays one.
@@ -67,6 +69,14 @@ fn no_saga_breaks_a_promise_whatever_happens_to_it() {
             "cancelled",
             "cancel refused",
             "key expired",
+            "followed up",
+            "locked",
+            "not locked in time",
+            "child completed",
+            "child rolled back",
+            "child recalled",
+            "reopened",
+            "released",
         ] {
             assert!(seen.get(what).copied().unwrap_or(0) > 20, "{what} was hardly ever seen: {seen:?}");
         }
@@ -92,6 +102,10 @@ struct Run {
     /// Steps for which some attempt began that is not proven to have had no effect.
     owed: BTreeSet<usize>,
     decisions: u32,
+    /// Messages so far.
+    told: u32,
+    /// Whether the children that have ended were done.
+    children: BTreeMap<usize, bool>,
     seen: Vec<&'static str>,
     /// The moves that steps have made, from phase to phase.
     moves: BTreeSet<(String, String)>,
@@ -109,19 +123,25 @@ impl Run {
         let input = Payload::from_json("1".to_owned()).unwrap();
         let mut limits = Limits::default();
         limits.crashes_max = rng.u32(2..5);
-        let state = SagaState::new(&plan, input.clone(), STARTED_AT);
+        // What can be undone at any time may be somebody's child.
+        let child = plan.point_of_no_return().is_none() && rng.u8(0..3) == 0;
+        let parent = child.then(|| Parent { definition: "p".to_owned(), key: "k".to_owned(), step: "s".into() });
+        let started = Record::Started { input, parent };
+        let state = SagaState::started(&plan, &started, STARTED_AT).unwrap();
         Self {
             rng,
             plan,
             limits,
             state,
             durable: Vec::new(),
-            turn: vec![Record::Started { input }],
+            turn: vec![started],
             now: STARTED_AT,
             standing: BTreeSet::new(),
             late: BTreeMap::new(),
             owed: BTreeSet::new(),
             decisions: 0,
+            told: 0,
+            children: BTreeMap::new(),
             seen: Vec::new(),
             moves: BTreeSet::new(),
         }
@@ -143,13 +163,14 @@ impl Run {
             self.append();
             match self.rng.u8(..) {
                 0..3 => self.tell(Mail::Cancel { actor: "ann".to_owned(), reason: "why not".to_owned() }),
+                20..30 if self.state.parent().is_some() => _ = self.hear(),
                 3..12 => self.tell(Mail::Signal { name: "s".to_owned(), payload: payload() }),
                 _ => {}
             }
             if !self.turn.is_empty() {
                 continue;
             }
-            if self.rng.u8(..) < 8 {
+            if self.rng.u8(..) < 12 {
                 self.crash();
             } else if attempts.is_empty() {
                 self.wait(wake_at);
@@ -208,6 +229,12 @@ impl Run {
                             self.seen.push("fanned out");
                             Record::FannedOut { step: name, items: self.rng.u32(0..4) }
                         }
+                        Kind::Publish => Record::Done { step: name, output: Payload::null() },
+                        Kind::Lock => {
+                            let until = self.now.after(self.rng_micros(300));
+                            Record::Locking { step: name, keys: vec!["k".to_owned()], until }
+                        }
+                        Kind::Child => Record::Delegated { step: name, child: SagaId::new() },
                         Kind::When => {
                             let taken = Payload::from_json(self.rng.bool().to_string()).unwrap();
                             Record::Done { step: name, output: taken }
@@ -222,6 +249,11 @@ impl Run {
                     self.check_begin(step, Op::Run);
                     self.apply(record);
                 }
+                Next::FollowUp => {
+                    for signal in self.state.untaken_signals().to_vec() {
+                        self.apply(Record::FollowedUp { id: signal.id, by: SagaId::new() });
+                    }
+                }
                 Next::Wait { attempts, wake_at } => return Some((attempts, wake_at)),
                 Next::Ended => return None,
             }
@@ -229,7 +261,10 @@ impl Run {
     }
 
     fn tell(&mut self, mail: Mail) {
-        self.apply(self.state.receive(mail));
+        self.told += 1;
+        let id = format!("m{}", self.told);
+        let record = self.state.receive(&id, mail);
+        self.apply(record);
     }
 
     fn rng_micros(&mut self, max: u64) -> Duration {
@@ -260,10 +295,65 @@ impl Run {
             Direction::Completed | Direction::RolledBack => 2,
         };
         let (was, is) = (before.direction(), self.state.direction());
-        let reopened = asked && (was, is) == (Direction::RolledBack, Direction::Backward);
+        let late = asked && (was, is) == (Direction::RolledBack, Direction::Backward);
+        let wanted = record == Record::Reopened && (was, is) == (Direction::Completed, Direction::Backward);
+        let reopened = late || wanted;
         assert!(is == was || order(is) > order(was) || reopened, "{was:?} to {is:?}");
         assert!(!(was == Direction::Committed && is == Direction::RolledBack), "back past the pivot");
         self.turn.push(record);
+    }
+
+    fn kind_of(&self, step: &StepName) -> Kind {
+        self.state.planned(&self.plan, self.index(step)).kind
+    }
+
+    /// What others tell the saga, if something is to be heard from them.
+    fn hear(&mut self) -> bool {
+        let mut mails = Vec::new();
+        if self.state.is_retained() {
+            mails.push((None, Mail::Release));
+        }
+        if self.state.is_retained() || self.state.parent().is_some() && !self.state.direction().is_end() {
+            mails.push((None, Mail::Recall));
+        }
+        for (index, step) in self.state.steps().iter().enumerate() {
+            let name = step.name().clone();
+            let fault = Fault { class: Class::Terminal, effect: Effect::Unknown, message: "as drawn".to_owned() };
+            let rolled_back = Mail::ChildEnded { step: name.clone(), end: ChildEnd::RolledBack(fault) };
+            match step.phase() {
+                Phase::Delegated => {
+                    // What was said and not heard is said again.
+                    let done = *self.children.get(&index).unwrap_or(&self.rng.bool());
+                    let completed = Mail::ChildEnded { step: name, end: ChildEnd::Completed(payload()) };
+                    mails.push((Some(index), if done { completed } else { rolled_back }));
+                }
+                Phase::Recalling => mails.push((Some(index), rolled_back)),
+                Phase::Waiting if self.state.planned(&self.plan, index).kind == Kind::Lock => {
+                    mails.push((None, Mail::Locked { step: name, tokens: [("k".to_owned(), 1)].into() }));
+                }
+                _ => {}
+            }
+        }
+        if mails.is_empty() {
+            return false;
+        }
+        let (child, mail) = mails.swap_remove(self.rng.usize(..mails.len()));
+        match (child, &mail) {
+            (Some(index), Mail::ChildEnded { end: ChildEnd::Completed(_), .. }) => {
+                self.seen.push("child completed");
+                self.children.insert(index, true);
+                self.standing.insert(index);
+            }
+            (Some(index), _) => {
+                self.seen.push("child rolled back");
+                self.children.insert(index, false);
+                self.standing.remove(&index);
+                self.owed.remove(&index);
+            }
+            (None, _) => {}
+        }
+        self.tell(mail);
+        true
     }
 
     fn index(&self, step: &StepName) -> usize {
@@ -303,6 +393,15 @@ impl Run {
                 }
             }
             Record::SoftFailed { .. } => self.seen.push("soft failure"),
+            Record::FollowedUp { .. } => self.seen.push("followed up"),
+            Record::Recalled { .. } => self.seen.push("child recalled"),
+            Record::Reopened => self.seen.push("reopened"),
+            Record::Released => self.seen.push("released"),
+            Record::Delegated { step, .. } => {
+                self.owed.insert(self.index(step));
+            }
+            Record::Failed { step, .. } if self.kind_of(step) == Kind::Lock => self.seen.push("not locked in time"),
+            Record::Done { step, .. } if self.kind_of(step) == Kind::Lock => self.seen.push("locked"),
             // Whether the effect came late could not be found out: a human may have it compensated again.
             Record::Failed { step, op: Op::Probe, retry_at: None, .. }
             | Record::Interrupted { step, op: Op::Probe, retry_at: None, .. } => {
@@ -430,9 +529,9 @@ impl Run {
             }
         }
         if self.durable.is_empty() {
-            let input = self.state.input().clone();
-            self.state = SagaState::new(&self.plan, input.clone(), STARTED_AT);
-            self.turn.push(Record::Started { input });
+            let started = Record::Started { input: self.state.input().clone(), parent: self.state.parent().cloned() };
+            self.state = SagaState::started(&self.plan, &started, STARTED_AT).unwrap();
+            self.turn.push(started);
             self.owed.clear();
             return;
         }
@@ -572,6 +671,9 @@ impl Run {
         if wake_at.is_none() && blocked.is_empty() && self.state.steps().iter().any(waits) {
             return self.tell(Mail::Signal { name: "s".to_owned(), payload: payload() });
         }
+        if (wake_at.is_none() || self.rng.bool()) && (blocked.is_empty() || self.rng.bool()) && self.hear() {
+            return;
+        }
         if let Some(due) = wake_at.filter(|_| blocked.is_empty() || self.rng.bool()) {
             assert!(due > self.now, "woken for nothing");
             self.pass(due.since(self.now));
@@ -634,9 +736,18 @@ impl Run {
             matches!(record, Record::Resolved { step: Some(step), resolution: Resolution::Supply(_), .. }
                 if self.state.planned(&self.plan, self.index(step)).signal.is_some())
         });
-        assert_eq!(came, taken - supplied.count() + self.state.untaken_signals().len(), "a signal is lost or doubled");
+        let followed = |record: &&Record| matches!(record, Record::FollowedUp { .. });
+        let followed = self.durable.iter().flatten().filter(followed).count();
+        assert!(self.state.untaken_signals().is_empty(), "a signal that nobody sees to");
+        assert_eq!(came, taken - supplied.count() + followed, "a signal is lost or doubled");
+        let recalled = self
+            .durable
+            .iter()
+            .flatten()
+            .any(|record| matches!(record, Record::Halted { cause: Halt::Recalled } | Record::Reopened));
         match self.state.direction() {
             Direction::Completed => {
+                assert!(!recalled, "a child that was to be undone is done");
                 self.seen.push("completed");
                 for index in 0..self.state.steps().len() {
                     let (step, phase) = (self.state.planned(&self.plan, index), self.state.steps()[index].phase());
@@ -645,10 +756,12 @@ impl Run {
                             assert_eq!(phase, Phase::Pending);
                             self.seen.push("passed over");
                         }
-                        Kind::When | Kind::Sleep | Kind::Signal => {
+                        Kind::When | Kind::Sleep | Kind::Signal | Kind::Publish | Kind::Lock => {
                             assert!(matches!(phase, Phase::Done | Phase::Skipped))
                         }
-                        Kind::Compensatable | Kind::Pivot => assert_eq!(phase, Phase::Done, "{}", step.name),
+                        Kind::Compensatable | Kind::Pivot | Kind::Child => {
+                            assert_eq!(phase, Phase::Done, "{}", step.name)
+                        }
                         Kind::Query | Kind::Retryable => assert!(matches!(phase, Phase::Done | Phase::Skipped)),
                         Kind::BestEffort => {
                             assert!(matches!(phase, Phase::Done | Phase::SoftFailed | Phase::Skipped));
@@ -710,7 +823,8 @@ fn random_steps(rng: &mut Rng) -> Vec<StepPlan> {
             for _ in 0..length {
                 let kind = random_kind(rng, stage, pivot);
                 let index = steps.len();
-                let each = [Kind::Pivot, Kind::Sleep, Kind::Signal].contains(&kind) || rng.u8(0..4) > 0;
+                let once = [Kind::Pivot, Kind::Sleep, Kind::Signal, Kind::Publish, Kind::Lock, Kind::Child];
+                let each = once.contains(&kind) || rng.u8(0..4) > 0;
                 let each = if each { None } else { NonZeroUsize::new(rng.usize(1..3)) };
                 steps.push(StepPlan { guard, each, ..random_step(rng, index, kind, after) });
                 after = vec![index];
@@ -726,10 +840,20 @@ fn random_kind(rng: &mut Rng, stage: usize, pivot: Option<usize>) -> Kind {
     match pivot {
         Some(pivot) if stage == pivot => Kind::Pivot,
         Some(pivot) if stage > pivot => {
-            [Kind::Retryable, Kind::Query, Kind::BestEffort, Kind::Sleep, Kind::Signal][rng.usize(..5)]
+            [Kind::Retryable, Kind::Query, Kind::BestEffort, Kind::Sleep, Kind::Signal, Kind::Publish, Kind::Lock]
+                [rng.usize(..7)]
         }
-        _ => [Kind::Compensatable, Kind::Compensatable, Kind::Query, Kind::BestEffort, Kind::Sleep, Kind::Signal]
-            [rng.usize(..6)],
+        _ => [
+            Kind::Compensatable,
+            Kind::Compensatable,
+            Kind::Query,
+            Kind::BestEffort,
+            Kind::Sleep,
+            Kind::Signal,
+            Kind::Publish,
+            Kind::Lock,
+            Kind::Child,
+        ][rng.usize(..9)],
     }
 }
 
@@ -742,11 +866,17 @@ fn random_step(rng: &mut Rng, index: usize, kind: Kind, after: Vec<usize>) -> St
     };
     let run = policy();
     let compensate = match kind {
-        Kind::Compensatable => Some(policy()),
+        Kind::Compensatable | Kind::Child => Some(policy()),
         Kind::BestEffort if index.is_multiple_of(2) => Some(policy()),
-        Kind::Query | Kind::Pivot | Kind::Retryable | Kind::BestEffort | Kind::When | Kind::Sleep | Kind::Signal => {
-            None
-        }
+        Kind::Query
+        | Kind::Pivot
+        | Kind::Retryable
+        | Kind::BestEffort
+        | Kind::When
+        | Kind::Sleep
+        | Kind::Signal
+        | Kind::Publish
+        | Kind::Lock => None,
     };
     let replays_errors = rng.u8(0..6) == 0;
     let watch = (kind == Kind::Compensatable && rng.bool()).then_some(WATCH);

@@ -49,6 +49,7 @@ fn no_source_file_is_longer_than_six_hundred_lines() {
         "saga-core",
         "saga-postgres",
         "saga-sqlite",
+        "saga-publish",
         "saga-testkit",
         "checkout-workflows",
         "examples",

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use saga_core::Op;
 use saga_core::definition::Outline;
-use saga_core::journal::{After, ClaimOne, End, Journal as _, LetterChange, Standing, Turn};
+use saga_core::journal::{After, ClaimOne, End, Journal as _, LetterChange, Sent, Standing, Turn};
 use saga_core::machine::AttentionReason;
+use saga_core::{Op, SagaId};
 
 use super::Fixture;
-use super::support::{SHORT, append, bodies, closes, lease, opens, start, turn};
+use super::support::{SHORT, append, bodies, closes, lease, opens, parked, sent, start, swept, turn, unread};
 
 const ATTENTION: After = After::Park { wake_at: None, standing: Standing::NeedsAttention };
 
@@ -110,16 +110,48 @@ pub async fn j12_only_what_has_ended_long_ago_is_deleted(fixture: &impl Fixture)
         append(&journal, lease, turn(saga, 1, After::End(End::Completed))).await;
         fixture.pass(Duration::from_millis(5)).await;
     }
-    assert_eq!(journal.sweep(Duration::from_secs(3600), 10).await.unwrap(), 0);
+    assert_eq!(swept(&journal, Duration::from_secs(3600), 10).await, 0);
     fixture.pass(SHORT).await;
-    assert_eq!(journal.sweep(SHORT / 2, 2).await.unwrap(), 2);
+    assert_eq!(swept(&journal, SHORT / 2, 2).await, 2);
     assert!(journal.summary(sagas[0].id).await.unwrap().is_none());
     assert_eq!(journal.load(&[sagas[1].id]).await.unwrap(), []);
     assert!(journal.summary(sagas[2].id).await.unwrap().is_some(), "the youngest is still there");
-    assert_eq!(journal.sweep(SHORT / 2, 10).await.unwrap(), 1);
-    assert_eq!(journal.sweep(SHORT / 2, 10).await.unwrap(), 0);
+    assert_eq!(swept(&journal, SHORT / 2, 10).await, 1);
+    assert_eq!(swept(&journal, SHORT / 2, 10).await, 0);
     assert_eq!(bodies(&journal, sagas[3].id).await.len(), 1);
     assert_eq!(journal.dead_letters(None, 10).await.unwrap().len(), 1);
     // The key is free again.
     start(&journal, None, &["a"]).await;
+}
+
+/// What is to be deleted is named first, so that it can be kept elsewhere; what has not ended stays, whoever
+/// asks for its deletion.
+pub async fn j12_only_what_has_ended_is_forgotten(fixture: &impl Fixture) {
+    let journal = fixture.fresh().await;
+    let lease = lease(&journal).await;
+    let sagas = start(&journal, Some(lease), &["first", "second", "running", "waiting", "retained"]).await;
+    let retained = After::Park { wake_at: None, standing: Standing::Retained };
+    append(&journal, lease, turn(&sagas[3], 1, parked(None))).await;
+    append(&journal, lease, turn(&sagas[4], 1, retained)).await;
+    assert_eq!(sent(&journal, "running", "m").await, Sent::Accepted);
+    for nth in [1, 0] {
+        append(&journal, lease, turn(&sagas[nth], 1, After::End(End::RolledBack))).await;
+        fixture.pass(Duration::from_millis(5)).await;
+    }
+    assert_eq!(journal.expired(Duration::from_secs(3600), 10).await.unwrap(), []);
+    assert_eq!(journal.expired(Duration::ZERO, 10).await.unwrap(), [sagas[1].id, sagas[0].id], "oldest first");
+    assert_eq!(journal.expired(Duration::ZERO, 1).await.unwrap(), [sagas[1].id]);
+    assert_eq!(bodies(&journal, sagas[1].id).await.len(), 2, "naming is not deleting");
+    let all: Vec<SagaId> = sagas.iter().map(|saga| saga.id).chain([SagaId::new()]).collect();
+    assert_eq!(journal.forget(&all, Duration::from_secs(3600)).await.unwrap(), 2);
+    assert_eq!(journal.forget(&all, Duration::from_secs(3600)).await.unwrap(), 0);
+    assert_eq!(journal.expired(Duration::ZERO, 10).await.unwrap(), []);
+    for saga in &sagas[..2] {
+        assert!(journal.summary(saga.id).await.unwrap().is_none());
+        assert!(journal.find("order", &saga.key).await.unwrap().is_none());
+    }
+    for (saga, turns) in sagas[2..].iter().zip([1, 2, 2]) {
+        assert_eq!(bodies(&journal, saga.id).await.len(), turns);
+    }
+    assert_eq!(unread(&journal, lease).await, ["m"]);
 }

@@ -9,11 +9,14 @@ pub mod claim;
 pub mod fence;
 pub mod lease;
 pub mod letters;
+pub mod locks;
 pub mod messages;
+pub mod outbox;
 pub mod reading;
 pub mod start;
 mod support;
 pub mod sweep;
+pub mod turns;
 
 use std::time::Duration;
 
@@ -76,11 +79,40 @@ macro_rules! journal_contract {
             letters::j10_an_alert_is_handed_out_until_it_is_acknowledged
             letters::j11_the_first_outline_stays
             letters::j12_only_what_has_ended_long_ago_is_deleted
+            letters::j12_only_what_has_ended_is_forgotten
             messages::j13_a_message_is_handed_out_until_a_turn_has_read_it
             messages::j13_an_early_message_waits_for_its_saga
             messages::j13_a_parked_saga_with_a_message_is_due_at_once
             messages::j13_no_message_is_lost_between_parking_and_sending
             messages::j13_a_message_to_a_saga_that_is_over_is_too_late
+            messages::j13_messages_wait_with_a_saga_that_was_set_aside
+            messages::j13_a_saga_with_an_unread_message_does_not_end
+            messages::j13_a_rivals_end_is_a_rivals_also_while_a_message_is_unread
+            messages::j13_a_message_is_read_or_too_late
+            outbox::j14_an_event_is_there_if_and_only_if_its_turn_is
+            outbox::j14_events_of_a_saga_keep_their_order_over_a_takeover
+            outbox::j14_events_wait_for_earlier_ones_that_another_lease_has
+            outbox::j14_what_a_closed_lease_has_left_goes_to_the_next_that_asks
+            outbox::j14_an_event_to_be_tried_again_holds_back_its_own_saga_alone
+            outbox::j14_a_dead_event_waits_for_a_human_and_holds_up_nothing
+            outbox::j14_a_dead_event_outlives_its_lease
+            outbox::j14_a_fenced_lease_settles_nothing_of_what_is_anothers
+            outbox::j14_events_outlive_their_sagas
+            outbox::j14_events_come_once_and_in_order_through_many_workers
+            locks::j15_a_lock_goes_round_in_the_order_of_asking
+            locks::j15_overlapping_sets_are_given_whole_and_in_order
+            locks::j15_who_gives_up_waiting_leaves_all_lines
+            locks::j15_a_grant_is_handed_out_until_a_turn_has_read_it
+            locks::j15_a_parked_saga_is_due_when_it_has_its_locks
+            locks::j15_asking_again_changes_nothing
+            locks::j15_a_turn_that_is_not_written_changes_no_lock
+            locks::j15_a_saga_that_is_over_stands_in_no_line
+            locks::j15_random_overlapping_sets_all_get_their_turn
+            turns::j16_what_a_written_turn_starts_and_sends_is_there_once
+            turns::j16_a_turn_that_is_not_written_starts_and_sends_nothing
+            turns::j16_a_saga_that_exists_is_left_as_it_is
+            turns::j16_a_message_of_a_turn_wakes_is_known_or_comes_too_late
+            turns::j16_a_turn_that_ends_its_saga_starts_and_sends_as_well
             sweep::every_call_lost_before_after_and_cancelled
         );
     };

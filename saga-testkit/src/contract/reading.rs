@@ -27,16 +27,19 @@ pub async fn j9_histories_are_whole_and_in_order(fixture: &impl Fixture) {
     assert_eq!(other.load(&[]).await.unwrap(), []);
 }
 
-/// Running, waiting, needs attention, watching for late effects, ended.
+/// Running, waiting, needs attention, watching for late effects, kept for its parent, ended.
 pub async fn j9_summaries_tell_where_a_saga_stands(fixture: &impl Fixture) {
     let journal = fixture.fresh().await;
     let (lease, _) = journal.open_lease("worker", SHORT).await.unwrap();
-    let sagas = start(&journal, Some(lease), &["running", "waiting", "attention", "watching", "done", "back"]).await;
+    let sagas =
+        start(&journal, Some(lease), &["running", "waiting", "attention", "watching", "retained", "done", "back"])
+            .await;
     let after = [
         After::Keep,
         parked(None),
         After::Park { wake_at: None, standing: Standing::NeedsAttention },
         After::Park { wake_at: None, standing: Standing::Watching },
+        After::Park { wake_at: None, standing: Standing::Retained },
         After::End(End::Completed),
         After::End(End::RolledBack),
     ];
@@ -48,6 +51,7 @@ pub async fn j9_summaries_tell_where_a_saga_stands(fixture: &impl Fixture) {
         SagaStatus::Waiting,
         SagaStatus::NeedsAttention,
         SagaStatus::Watching,
+        SagaStatus::Retained,
         SagaStatus::Ended(End::Completed),
         SagaStatus::Ended(End::RolledBack),
     ];
@@ -65,13 +69,14 @@ pub async fn j9_summaries_tell_where_a_saga_stands(fixture: &impl Fixture) {
 pub async fn j9_sagas_are_listed_newest_first_by_what_is_asked_for(fixture: &impl Fixture) {
     let journal = fixture.fresh().await;
     let lease = lease(&journal).await;
-    let keys = ["a-running", "a-waiting", "b-attention", "b-watching", "c-done", "c-back"];
+    let keys = ["a-running", "a-waiting", "b-attention", "b-watching", "b-retained", "c-done", "c-back"];
     let sagas = start(&journal, Some(lease), &keys).await;
     let after = [
         After::Keep,
         parked(None),
         After::Park { wake_at: None, standing: Standing::NeedsAttention },
         After::Park { wake_at: None, standing: Standing::Watching },
+        After::Park { wake_at: None, standing: Standing::Retained },
         After::End(End::Completed),
         After::End(End::RolledBack),
     ];
@@ -85,11 +90,14 @@ pub async fn j9_sagas_are_listed_newest_first_by_what_is_asked_for(fixture: &imp
         found.into_iter().map(|summary| summary.header.key).collect::<Vec<_>>()
     };
     let all = found(ListFilter::default(), 100).await;
-    assert_eq!(all, ["a-refund", "c-back", "c-done", "b-watching", "b-attention", "a-waiting", "a-running"]);
+    assert_eq!(
+        all,
+        ["a-refund", "c-back", "c-done", "b-retained", "b-watching", "b-attention", "a-waiting", "a-running"]
+    );
     let order = ListFilter { definition: Some("order".to_owned()), ..ListFilter::default() };
     assert_eq!(found(order.clone(), 2).await, ["c-back", "c-done"]);
-    let next = ListFilter { before: Some(sagas[4].id), ..order };
-    assert_eq!(found(next, 2).await, ["b-watching", "b-attention"]);
+    let next = ListFilter { before: Some(sagas[5].id), ..order };
+    assert_eq!(found(next, 2).await, ["b-retained", "b-watching"]);
     let prefix = ListFilter { key_prefix: Some("a-".to_owned()), ..ListFilter::default() };
     assert_eq!(found(prefix, 100).await, ["a-refund", "a-waiting", "a-running"]);
     for (status, expected) in [
@@ -97,6 +105,7 @@ pub async fn j9_sagas_are_listed_newest_first_by_what_is_asked_for(fixture: &imp
         (SagaStatus::Waiting, &["a-waiting"]),
         (SagaStatus::NeedsAttention, &["b-attention"]),
         (SagaStatus::Watching, &["b-watching"]),
+        (SagaStatus::Retained, &["b-retained"]),
         (SagaStatus::Ended(End::Completed), &["c-done"]),
         (SagaStatus::Ended(End::RolledBack), &["c-back"]),
     ] {

@@ -2,6 +2,10 @@
 //! semantics as the others and forgets everything with the process, so it is for tests, simulation
 //! and first contact.
 
+mod locks;
+mod messages;
+mod outbox;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,10 +14,14 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::{
-    After, Appended, Claim, ClaimOne, Claimed, DeadLetter, End, History, Journal, JournalError, Lease, LetterChange,
-    ListFilter, Message, NewSaga, Received, SagaHeader, SagaStatus, SagaSummary, Sent, Standing, StartReceipt, Stored,
-    Turn,
+    After, Appended, Claim, ClaimOne, Claimed, DeadEvent, DeadLetter, End, History, Journal, JournalError, Lease,
+    LetterChange, ListFilter, LockEntry, Message, NewSaga, OutboxBatch, Received, SagaHeader, SagaStatus, SagaSummary,
+    Sent, SettledEvent, Standing, StartReceipt, Stored, Turn,
 };
+use locks::LockRow;
+use messages::MessageRow;
+use outbox::EventRow;
+
 use crate::definition::Outline;
 use crate::id::{Epoch, Op, SagaId, StepName};
 use crate::time::Timestamp;
@@ -37,6 +45,10 @@ struct Tables {
     keys: HashMap<(String, String), SagaId>,
     letters: Vec<LetterRow>,
     messages: Vec<MessageRow>,
+    events: Vec<EventRow>,
+    locks: Vec<LockRow>,
+    last_arrival: u64,
+    last_token: u64,
 }
 
 #[derive(Debug)]
@@ -63,13 +75,6 @@ enum Place {
     Owned(Epoch),
     Parked { due: Option<Timestamp>, standing: Standing },
     Ended { end: End, at: Timestamp },
-}
-
-#[derive(Debug)]
-struct MessageRow {
-    message: Message,
-    sent_at: Timestamp,
-    read: bool,
 }
 
 #[derive(Debug)]
@@ -128,6 +133,11 @@ impl Tables {
         self.leases.get(&epoch).is_none_or(|row| row.fenced)
     }
 
+    fn is_owned(&self, saga: SagaId, lease: Lease) -> bool {
+        let place = self.sagas.get(&saga).map(|row| row.place);
+        matches!(place, Some(Place::Owned(epoch)) if epoch == lease.epoch)
+    }
+
     fn append(&mut self, lease: Lease, turn: &Turn, now: Timestamp) -> Appended {
         let Some(row) = self.sagas.get_mut(&turn.saga) else { return Appended::Rival };
         if let Some(taken) = row.turns.get(turn.seq as usize) {
@@ -138,6 +148,11 @@ impl Tables {
         if !owned || row.turns.len() != turn.seq as usize {
             return Appended::Rival;
         }
+        let header = row.header.clone();
+        if matches!(turn.after, After::End(_)) && self.has_unread(&header, &turn.read) {
+            return Appended::Unread;
+        }
+        let Some(row) = self.sagas.get_mut(&turn.saga) else { return Appended::Rival };
         let stored = Stored { at: now, epoch: Some(lease.epoch), body: turn.body.clone() };
         row.turns.push(TurnRow { nonce: turn.nonce, stored });
         match turn.after {
@@ -145,48 +160,39 @@ impl Tables {
             After::Park { wake_at, standing } => row.place = Place::Parked { due: wake_at, standing },
             After::End(end) => row.place = Place::Ended { end, at: now },
         }
-        let header = row.header.clone();
-        for row in &mut self.messages {
-            let own = row.message.definition == header.definition && row.message.key == header.key;
-            row.read |= own && turn.read.contains(&row.message.id);
-        }
-        self.wake(&header, now);
+        self.read(&header, &turn.read);
         for change in &turn.letters {
             self.change_letter(&header, turn.seq, change, now);
         }
+        self.publish(lease, turn, now);
+        self.change_locks(turn, now);
+        for saga in &turn.starts {
+            let pair = (saga.definition.clone(), saga.key.clone());
+            if !self.keys.contains_key(&pair) && !self.sagas.contains_key(&saga.id) {
+                self.insert(saga, None, now);
+            }
+        }
+        for message in &turn.sends {
+            self.send(message, now);
+        }
+        self.wake(&header, now);
         Appended::Written
     }
 
-    /// A parked saga with an unread message is due at once.
-    fn wake(&mut self, saga: &SagaHeader, now: Timestamp) {
-        let unread =
-            |row: &MessageRow| !row.read && row.message.definition == saga.definition && row.message.key == saga.key;
-        if self.messages.iter().any(unread)
-            && let Some(SagaRow { place: Place::Parked { due, .. }, .. }) = self.sagas.get_mut(&saga.id)
-        {
-            *due = Some(now);
-        }
-    }
-
-    fn send(&mut self, message: &Message, now: Timestamp) -> Sent {
-        let same = |row: &MessageRow| {
-            (&row.message.definition, &row.message.key, &row.message.id)
-                == (&message.definition, &message.key, &message.id)
+    fn insert(&mut self, saga: &NewSaga, epoch: Option<Epoch>, now: Timestamp) {
+        let header = SagaHeader {
+            id: saga.id,
+            definition: saga.definition.clone(),
+            version: saga.version,
+            key: saga.key.clone(),
+            input: saga.input,
+            created_at: now,
         };
-        if self.messages.iter().any(same) {
-            return Sent::Duplicate;
-        }
-        let saga = self.keys.get(&(message.definition.clone(), message.key.clone()));
-        let row = saga.and_then(|saga| self.sagas.get(saga));
-        if row.is_some_and(|row| matches!(row.place, Place::Ended { .. })) {
-            return Sent::TooLate;
-        }
-        let header = row.map(|row| row.header.clone());
-        self.messages.push(MessageRow { message: message.clone(), sent_at: now, read: false });
-        if let Some(header) = header {
-            self.wake(&header, now);
-        }
-        Sent::Accepted
+        let place = epoch.map_or(Place::Parked { due: Some(now), standing: Standing::Waiting }, Place::Owned);
+        let stored = Stored { at: now, epoch, body: saga.body.clone() };
+        let turns = vec![TurnRow { nonce: saga.nonce, stored }];
+        self.keys.insert((saga.definition.clone(), saga.key.clone()), saga.id);
+        self.sagas.insert(saga.id, SagaRow { header, turns, place });
     }
 
     fn change_letter(&mut self, saga: &SagaHeader, seq: u32, change: &LetterChange, now: Timestamp) {
@@ -229,8 +235,9 @@ impl Tables {
             Place::Owned(_) => SagaStatus::Running,
             Place::Parked { standing, .. } => match standing {
                 Standing::Waiting => SagaStatus::Waiting,
-                Standing::NeedsAttention => SagaStatus::NeedsAttention,
+                Standing::NeedsAttention | Standing::SetAside => SagaStatus::NeedsAttention,
                 Standing::Watching => SagaStatus::Watching,
+                Standing::Retained => SagaStatus::Retained,
             },
             Place::Ended { end, .. } => SagaStatus::Ended(end),
         };
@@ -316,20 +323,7 @@ impl Journal for MemoryJournal {
                 receipts.push(if own { StartReceipt::Created } else { StartReceipt::Exists(row.header.clone()) });
                 continue;
             }
-            let header = SagaHeader {
-                id: saga.id,
-                definition: saga.definition.clone(),
-                version: saga.version,
-                key: saga.key.clone(),
-                input: saga.input,
-                created_at: now,
-            };
-            let epoch = lease.map(|lease| lease.epoch);
-            let place = epoch.map_or(Place::Parked { due: Some(now), standing: Standing::Waiting }, Place::Owned);
-            let stored = Stored { at: now, epoch, body: saga.body.clone() };
-            let turns = vec![TurnRow { nonce: saga.nonce, stored }];
-            tables.keys.insert(pair, saga.id);
-            tables.sagas.insert(saga.id, SagaRow { header, turns, place });
+            tables.insert(saga, lease.map(|lease| lease.epoch), now);
             receipts.push(StartReceipt::Created);
         }
         if lease.is_none() {
@@ -342,7 +336,9 @@ impl Journal for MemoryJournal {
         let now = self.now();
         let mut tables = self.tables();
         tables.check(lease)?;
-        Ok(turns.iter().map(|turn| tables.append(lease, turn, now)).collect())
+        let answers = turns.iter().map(|turn| tables.append(lease, turn, now)).collect();
+        self.work.notify_waiters();
+        Ok(answers)
     }
 
     async fn claim(&self, lease: Lease, definitions: &[(String, u32)], limit: usize) -> Result<Claim, JournalError> {
@@ -415,13 +411,9 @@ impl Journal for MemoryJournal {
 
     async fn inbox(&self, lease: Lease) -> Result<Vec<Received>, JournalError> {
         let tables = self.tables();
-        let received = |row: &MessageRow| {
-            let Message { definition, key, id, body } = row.message.clone();
-            let saga = *tables.keys.get(&(definition, key)).filter(|_| !row.read)?;
-            let place = tables.sagas.get(&saga)?.place;
-            matches!(place, Place::Owned(epoch) if epoch == lease.epoch).then_some(Received { saga, id, body })
-        };
-        Ok(tables.messages.iter().filter_map(received).collect())
+        let mut received = tables.unread(lease);
+        received.extend(tables.unread_grants(lease));
+        Ok(received)
     }
 
     async fn load(&self, sagas: &[SagaId]) -> Result<Vec<History>, JournalError> {
@@ -480,33 +472,56 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
-    async fn sweep(&self, retention: Duration, limit: usize) -> Result<u64, JournalError> {
+    async fn outbox(&self, lease: Lease, limit: usize) -> Result<OutboxBatch, JournalError> {
         let now = self.now();
         let mut tables = self.tables();
-        let mut old: Vec<(Timestamp, SagaId)> = tables
-            .sagas
-            .iter()
-            .filter_map(|(id, row)| match row.place {
-                Place::Ended { at, .. } if at.after(retention) < now => Some((at, *id)),
-                Place::Ended { .. } | Place::Owned(_) | Place::Parked { .. } => None,
-            })
-            .collect();
-        old.sort_unstable();
-        old.truncate(limit);
-        for (_, id) in &old {
-            if let Some(row) = tables.sagas.remove(id) {
-                let SagaHeader { definition, key, .. } = row.header;
-                tables.messages.retain(|row| row.message.definition != definition || row.message.key != key);
-                tables.keys.remove(&(definition, key));
-            }
-            tables.letters.retain(|row| row.letter.saga != *id);
-        }
-        let Tables { messages, keys, .. } = &mut *tables;
-        messages.retain(|row| {
-            let orphan = !keys.contains_key(&(row.message.definition.clone(), row.message.key.clone()));
-            !(orphan && row.sent_at.after(retention) < now)
+        tables.check(lease)?;
+        Ok(tables.outbox(lease, limit, now))
+    }
+
+    async fn settle_events(&self, lease: Lease, settled: &[SettledEvent]) -> Result<(), JournalError> {
+        self.tables().settle_events(lease, settled, self.now());
+        Ok(())
+    }
+
+    async fn dead_events(&self, limit: usize) -> Result<Vec<DeadEvent>, JournalError> {
+        Ok(self.tables().dead_events(limit))
+    }
+
+    async fn revive_event(&self, id: &str, again: bool) -> Result<bool, JournalError> {
+        Ok(self.tables().revive_event(id, again, self.now()))
+    }
+
+    async fn locks(&self, limit: usize) -> Result<Vec<LockEntry>, JournalError> {
+        Ok(self.tables().lock_entries(limit))
+    }
+
+    async fn expired(&self, retention: Duration, limit: usize) -> Result<Vec<SagaId>, JournalError> {
+        let now = self.now();
+        let tables = self.tables();
+        let old = tables.sagas.iter().filter_map(|(id, row)| match row.place {
+            Place::Ended { at, .. } if at.after(retention) < now => Some((at, *id)),
+            Place::Ended { .. } | Place::Owned(_) | Place::Parked { .. } => None,
         });
-        Ok(old.len() as u64)
+        let mut old: Vec<(Timestamp, SagaId)> = old.collect();
+        old.sort_unstable();
+        Ok(old.into_iter().take(limit).map(|(_, id)| id).collect())
+    }
+
+    async fn forget(&self, sagas: &[SagaId], retention: Duration) -> Result<u64, JournalError> {
+        let now = self.now();
+        let mut tables = self.tables();
+        let mut forgotten = 0;
+        for id in sagas {
+            let ended = matches!(tables.sagas.get(id).map(|row| row.place), Some(Place::Ended { .. }));
+            let Some(row) = ended.then(|| tables.sagas.remove(id)).flatten() else { continue };
+            tables.forget_messages(&row.header);
+            tables.keys.remove(&(row.header.definition, row.header.key));
+            tables.letters.retain(|row| row.letter.saga != *id);
+            forgotten += 1;
+        }
+        tables.forget_orphans(retention, now);
+        Ok(forgotten)
     }
 
     async fn wait_for_work(&self, timeout: Duration) {

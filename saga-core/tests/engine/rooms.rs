@@ -1,0 +1,53 @@
+//! A definition may have a limit of its own for the sagas in flight.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use saga_core::journal::MemoryJournal;
+use saga_core::{Definition, step_fn};
+
+use super::support::{completed, engine};
+
+fn counted(name: &str, inside: &Arc<AtomicUsize>, most: &Arc<AtomicUsize>) -> Definition<i64, i64> {
+    let (inside, most) = (inside.clone(), most.clone());
+    Definition::build(name, 1, |saga, n| {
+        let work = step_fn(move |_, n: i64| {
+            let (inside, most) = (inside.clone(), most.clone());
+            async move {
+                most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                inside.fetch_sub(1, Ordering::SeqCst);
+                Ok(n)
+            }
+        });
+        let worked = saga.query("work", work, n);
+        saga.returns(worked)
+    })
+    .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_sagas_of_a_definition_are_in_flight_than_it_allows_and_all_get_their_turn() {
+    let (inside, most) = (Arc::default(), Arc::default());
+    let (others, most_others) = (Arc::default(), Arc::default());
+    let (narrow, wide) = (counted("narrow", &inside, &most), counted("wide", &others, &most_others));
+    let engine = engine(&MemoryJournal::new())
+        .register(&narrow)
+        .register(&wide)
+        .at_once(&narrow, NonZeroUsize::new(3).unwrap())
+        .open()
+        .await
+        .unwrap();
+    let mut sagas = Vec::new();
+    for n in 0..20 {
+        sagas.push(engine.start(&narrow, &n.to_string(), n).await.unwrap());
+        sagas.push(engine.start(&wide, &n.to_string(), n).await.unwrap());
+    }
+    for saga in &sagas {
+        completed(saga).await;
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+    assert_eq!(most_others.load(Ordering::SeqCst), 20, "one definition's limit is no other's");
+}
