@@ -1,0 +1,21 @@
+//! The nine-step `orchestration.checkout.initiate` flow of a services marketplace.
+
+pub mod checkout;
+pub mod classify;
+pub mod facts;
+pub mod flags;
+pub mod invoice;
+pub mod late_payment;
+#[cfg(feature = "openapi")]
+pub mod openapi;
+pub mod pii;
+pub mod policy;
+pub mod role;
+pub mod schema;
+pub mod sealed_request;
+pub mod service;
+mod step;
+pub mod store;
+pub mod validate;
+pub mod vendor;
+pub mod webhook;
