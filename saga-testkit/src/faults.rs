@@ -22,6 +22,8 @@ pub enum Fault {
     After,
     /// The call's future is polled this many times and then dropped.
     CancelledAfterPolls(u32),
+    /// The call is made, and its answer comes this much later.
+    AnsweredLate(Duration),
 }
 
 /// One planned fault: the `call`-th call (counted from zero) of the method fails like this.
@@ -108,6 +110,11 @@ impl<J: Journal> FaultJournal<J> {
             None => call.await,
             Some(Fault::Before) => Err(lost(method)),
             Some(Fault::After) => call.await.and_then(|_| Err(lost(method))),
+            Some(Fault::AnsweredLate(by)) => {
+                let answer = call.await;
+                tokio::time::sleep(by).await;
+                answer
+            }
             Some(Fault::CancelledAfterPolls(polls)) => match polled(call, polls).await {
                 Some(answer) => answer,
                 None => {

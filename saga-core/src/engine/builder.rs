@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -269,10 +269,9 @@ impl EngineBuilder {
             watchers: Watchers::default(),
             dependencies: Dependencies::new(options.dependencies.clone()),
             alerts: Notify::new(),
-            claims: Notify::new(),
+            claims: Arc::default(),
             events: Notify::new(),
             hint: AtomicI64::new(i64::MAX),
-            reconcile: AtomicBool::new(false),
             draining: alive.child_token(),
             aborting: alive.child_token(),
             alive: alive.clone(),

@@ -84,9 +84,11 @@ impl Driver {
     /// As [`Driver::spawn`], in the caller's task.
     pub(crate) async fn run_guarded(self, permit: OwnedSemaphorePermit) {
         let (inner, id) = (self.inner.clone(), self.saga.id);
-        if let Err(panic) = AssertUnwindSafe(self.run(permit)).catch_unwind().await {
+        // Finished here, so that the saga is let go before the worker looks for it.
+        let ran = AssertUnwindSafe(self.run(permit)).catch_unwind().await;
+        if let Err(panic) = ran {
             error!(saga.id = %id, panic = panic_message(&*panic), "the driver panicked; taking the saga up anew");
-            inner.ask_to_reconcile();
+            inner.claims.ask_to_reconcile();
         }
     }
 
@@ -133,7 +135,7 @@ impl Driver {
     fn leave(&self, permit: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>) {
         if let Some((_, Some(room))) = permit {
             drop(room);
-            self.inner.claims.notify_one();
+            self.inner.claims.wake();
         }
     }
 
@@ -195,7 +197,7 @@ impl Driver {
             }
             Written::Refused => {
                 error!(saga.id = %self.saga.id, "the journal refuses the saga's turn; it stays as it is");
-                self.inner.ask_to_reconcile();
+                self.hold.give_up();
                 return Err(Stop::Lost);
             }
         }
@@ -212,7 +214,7 @@ impl Driver {
             self.inner.events.notify_one();
         }
         if starts {
-            self.inner.claims.notify_one();
+            self.inner.claims.wake();
         }
         if late_effects > 0 {
             warn!(saga.id = %self.saga.id, "an effect came after its compensation; compensating it again");

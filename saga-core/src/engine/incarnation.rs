@@ -10,12 +10,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use super::Inner;
 use super::batch::Batcher;
+use super::claims::Claims;
 use super::mailbox::Mailbox;
 use super::telemetry;
 use crate::id::{Epoch, SagaId};
 use crate::journal::{Appended, Journal, JournalError, Lease, NewSaga, StartReceipt, Turn};
-use crate::limits::Limits;
 
 /// What became of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,19 +51,23 @@ pub(crate) struct Incarnation {
     pub(crate) appender: Batcher<Turn, Written>,
     pub(crate) starter: Batcher<NewSaga, Begun>,
     held: Arc<Mutex<Held>>,
+    claims: Arc<Claims>,
 }
 
-type Held = HashMap<SagaId, Arc<Mailbox>>;
+type Held = HashMap<SagaId, Place>;
+
+/// A saga that is held.
+#[derive(Debug, Default)]
+struct Place {
+    mailbox: Arc<Mailbox>,
+    /// Somebody else was to take it up meanwhile, or its driver gave up: it belongs to this worker, and once
+    /// it is let go nobody works on it.
+    stray: bool,
+}
 
 impl Incarnation {
-    pub(crate) fn new(
-        journal: &Arc<dyn Journal>,
-        lease: Lease,
-        valid_until: Instant,
-        limits: &Limits,
-        alive: &CancellationToken,
-    ) -> Self {
-        let lost = alive.child_token();
+    pub(crate) fn new(inner: &Inner, lease: Lease, valid_until: Instant) -> Self {
+        let (journal, limits, lost) = (&inner.journal, &inner.limits, inner.alive.child_token());
         let appender = {
             let (journal, lost) = (journal.clone(), lost.clone());
             Batcher::spawn(limits.batch_max, move |turns: Vec<Turn>| {
@@ -77,7 +82,8 @@ impl Incarnation {
                 async move { start(&*journal, Some(lease), &sagas, &lost).await }
             })
         };
-        Self { lease, lost, valid_until: watch::Sender::new(valid_until), appender, starter, held: Arc::default() }
+        let (valid_until, claims) = (watch::Sender::new(valid_until), inner.claims.clone());
+        Self { lease, lost, valid_until, appender, starter, held: Arc::default(), claims }
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -112,15 +118,17 @@ impl Incarnation {
         }
     }
 
-    /// Marks the saga as held in this process's memory; none when it is held already.
+    /// Marks the saga as held in this process's memory; none when it is held already. Whoever holds it then
+    /// has parked it or is about to let it go: the worker looks again once that is done.
     pub(crate) fn hold(&self, saga: SagaId) -> Option<Hold> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.contains_key(&saga) {
+        if let Some(place) = held.get_mut(&saga) {
+            place.stray = true;
             return None;
         }
-        let mailbox = Arc::new(Mailbox::default());
-        held.insert(saga, mailbox.clone());
-        Some(Hold { saga, mailbox, held: self.held.clone() })
+        let mailbox = Arc::<Mailbox>::default();
+        held.insert(saga, Place { mailbox: mailbox.clone(), stray: false });
+        Some(Hold { saga, mailbox, held: self.held.clone(), claims: self.claims.clone() })
     }
 
     pub(crate) fn holds(&self, saga: SagaId) -> bool {
@@ -129,7 +137,7 @@ impl Incarnation {
 
     /// The mailbox of a saga that is held here.
     pub(crate) fn mailbox(&self, saga: SagaId) -> Option<Arc<Mailbox>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).get(&saga).cloned()
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).get(&saga).map(|place| place.mailbox.clone())
     }
 }
 
@@ -139,11 +147,25 @@ pub(crate) struct Hold {
     saga: SagaId,
     pub(crate) mailbox: Arc<Mailbox>,
     held: Arc<Mutex<Held>>,
+    claims: Arc<Claims>,
+}
+
+impl Hold {
+    /// The saga belongs to this worker still, and its driver gives up: it is to be taken up anew.
+    pub(crate) fn give_up(&self) {
+        if let Some(place) = self.held.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.saga) {
+            place.stray = true;
+        }
+    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.saga);
+        let place = self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.saga);
+        // Asked before it was let go, the worker would have found it held, and not looked again.
+        if place.is_some_and(|place| place.stray) {
+            self.claims.ask_to_reconcile();
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod breaker;
 mod bucket;
 mod builder;
 mod check;
+mod claims;
 mod clock;
 mod dependency;
 mod drive;
@@ -30,7 +31,7 @@ mod watch;
 mod worker;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +59,7 @@ pub use start::prepare_start;
 
 use self::batch::Batcher;
 use self::builder::Options;
+use self::claims::Claims;
 use self::clock::JournalClock;
 use self::incarnation::{Begun, Incarnation};
 use self::rooms::Rooms;
@@ -107,12 +109,10 @@ pub(crate) struct Inner {
     /// There may be dead letters to report.
     pub(crate) alerts: Notify,
     /// There may be sagas to claim, at the time of the hint at the latest.
-    pub(crate) claims: Notify,
+    pub(crate) claims: Arc<Claims>,
     /// There may be events to publish.
     pub(crate) events: Notify,
     hint: AtomicI64,
-    /// A claim's or a start's answer was lost: compare what the journal says is ours with memory.
-    pub(crate) reconcile: AtomicBool,
     /// Shut down: nothing new begins.
     pub(crate) draining: CancellationToken,
     /// Shut down, and the grace is over: attempts are dropped.
@@ -291,7 +291,7 @@ impl Engine {
     pub async fn shutdown(&self, grace: Duration) {
         let inner = &self.inner;
         inner.draining.cancel();
-        inner.claims.notify_one();
+        inner.claims.wake();
         inner.drivers.close();
         if tokio::time::timeout(grace, inner.drivers.wait()).await.is_err() {
             inner.aborting.cancel();
@@ -334,17 +334,12 @@ impl Inner {
     /// A parked saga is due at this time: the claim loop should not sleep past it.
     pub(crate) fn due_hint(&self, at: Timestamp) {
         if self.hint.fetch_min(at.as_micros(), Ordering::AcqRel) > at.as_micros() {
-            self.claims.notify_one();
+            self.claims.wake();
         }
     }
 
     pub(crate) fn take_due_hint(&self) -> Option<Timestamp> {
         let hint = self.hint.swap(i64::MAX, Ordering::AcqRel);
         (hint != i64::MAX).then(|| Timestamp::from_micros(hint))
-    }
-
-    pub(crate) fn ask_to_reconcile(&self) {
-        self.reconcile.store(true, Ordering::Release);
-        self.claims.notify_one();
     }
 }

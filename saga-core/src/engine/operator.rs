@@ -189,7 +189,7 @@ impl Operator {
                 tracing::warn!(saga.id = %saga, %problem, "the operator's lease was not closed; it lapses by itself");
             }
         }
-        self.inner.claims.notify_one();
+        self.inner.claims.wake();
         decided
     }
 

@@ -84,7 +84,7 @@ async fn follow_up(
     match tokio::time::timeout(waited, inner.starter.submit(new)).await {
         Ok(Some(Begun::Receipt(_))) => {
             telemetry::late_signals(&blueprint.name, 1);
-            inner.claims.notify_one();
+            inner.claims.wake();
             Ok(Signalled::Late { follow_up })
         }
         Ok(Some(Begun::Refused(source))) => Err(SignalError::Journal { source }),
@@ -130,6 +130,6 @@ pub(crate) async fn send(
         Ok(Err(_)) => return Err(SignalError::Closed),
         Err(_) => return Err(SignalError::Unavailable { waited }),
     };
-    inner.claims.notify_one();
+    inner.claims.wake();
     Ok(sent)
 }

@@ -184,7 +184,7 @@ async fn start_elsewhere(inner: Arc<Inner>, new: NewSaga, reply: oneshot::Sender
     let began = inner.starter.submit(new).await.unwrap_or(Begun::Lost);
     if matches!(began, Begun::Receipt(StartReceipt::Created)) {
         telemetry::started(&definition);
-        inner.claims.notify_one();
+        inner.claims.wake();
     }
     // Whoever started it may have gone; the saga runs all the same.
     reply.send(began).ok();

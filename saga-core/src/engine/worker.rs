@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -42,7 +41,7 @@ async fn open(inner: &Arc<Inner>, name: &str) -> Result<Arc<Incarnation>, Journa
     let (lease, now) = inner.journal.open_lease(name, inner.options.lease_ttl).await?;
     inner.clock.set(now);
     let valid_until = asked + safe_ttl(inner);
-    let incarnation = Arc::new(Incarnation::new(&inner.journal, lease, valid_until, &inner.limits, &inner.alive));
+    let incarnation = Arc::new(Incarnation::new(inner, lease, valid_until));
     inner.set_incarnation(Some(incarnation.clone()));
     info!(worker = name, epoch = %lease.epoch, "holding a lease");
     Ok(incarnation)
@@ -148,14 +147,14 @@ async fn work(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) {
             }
             Err(problem) => {
                 warn!(%problem, "no claim; trying again");
-                inner.reconcile.store(true, Ordering::Release);
+                inner.claims.reconcile_next_round();
                 outages += 1;
                 Instant::now() + outage_delay(outages)
             }
         };
         tokio::select! {
             () = inner.draining.cancelled() => {}
-            () = inner.claims.notified() => {}
+            () = inner.claims.woken() => {}
             () = tokio::time::sleep_until(wake_at) => {}
             () = inner.journal.wait_for_work(wake_at.saturating_duration_since(Instant::now())) => {}
         }
@@ -182,7 +181,7 @@ enum Round {
 /// Claims as many sagas as there are free slots, and starts their drivers.
 async fn claim(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) -> Result<Round, JournalError> {
     let Some(mut permits) = slots(inner).await else { return Ok(Round::Partial { next_due_at: None }) };
-    if inner.reconcile.swap(false, Ordering::AcqRel) {
+    if inner.claims.take_reconcile() {
         adopt_strays(inner, incarnation, &mut permits).await?;
     }
     deliver(inner, incarnation).await?;
@@ -255,7 +254,7 @@ async fn adopt_strays(
     let mut strays: Vec<SagaHeader> = owned.into_iter().filter(|saga| !incarnation.holds(saga.id)).collect();
     if strays.len() > permits.len() {
         strays.truncate(permits.len());
-        inner.reconcile.store(true, Ordering::Release);
+        inner.claims.reconcile_next_round();
     }
     let strays = strays.into_iter().map(|header| Claimed { header, crashed: false }).collect();
     take_in(inner, incarnation, strays, permits).await;
@@ -274,7 +273,7 @@ async fn take_in(
     }
     let ids: Vec<SagaId> = claimed.iter().map(|saga| saga.header.id).collect();
     let Some(histories) = load(inner, incarnation.lease, &ids).await else {
-        inner.reconcile.store(true, Ordering::Release);
+        inner.claims.reconcile_next_round();
         return;
     };
     // With its messages, or the saga would be parked again before they come.
@@ -285,8 +284,7 @@ async fn take_in(
     }
     for saga in claimed {
         let (id, Some(hold)) = (saga.header.id, incarnation.hold(saga.header.id)) else {
-            // Its driver has parked it and still waits for the answer. Once it has let go, take it up.
-            inner.reconcile.store(true, Ordering::Release);
+            // Its driver has parked it and still waits for the answer. Once it has let go, it is taken up.
             continue;
         };
         let (Some(history), Some(permit)) = (histories.get(&id), permits.pop()) else {

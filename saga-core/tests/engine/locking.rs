@@ -7,7 +7,9 @@ use std::time::Duration;
 use saga_core::journal::{MemoryJournal, SagaStatus};
 use saga_core::{BuildError, Definition, Locks, Source as _, StepError, step_fn};
 
-use super::support::{completed, dead_letters, engine, rolled_back, unhurried, until};
+use saga_testkit::faults::{Fault, FaultJournal, Planned};
+
+use super::support::{completed, dead_letters, engine, engine_on, rolled_back, unhurried, until};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -137,4 +139,19 @@ fn two_steps_that_lock_are_refused() {
         saga.returns(())
     });
     assert_eq!(built.unwrap_err(), BuildError::TwoLocks { first: "one".into(), second: "other".into() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_whose_locks_come_before_it_has_let_go_is_taken_up_once_it_has() {
+    for call in 0..3 {
+        let journal = FaultJournal::new(MemoryJournal::new());
+        // The turn is durable, the saga parked and due; its driver hears of that a good while later.
+        journal.plan(Planned { method: "append", call, fault: Fault::AnsweredLate(Duration::from_secs(2)) });
+        let definition = working(&Room::default(), MINUTE);
+        let engine = engine_on(journal.clone()).register(&definition).open().await.unwrap();
+        let saga = engine.start(&definition, "1", (keys(&["a"]), 1)).await.unwrap();
+        let outcome = tokio::time::timeout(Duration::from_secs(20), saga.outcome()).await;
+        assert!(outcome.is_ok(), "nobody takes up the saga after append {call}");
+        assert!(journal.reached());
+    }
 }
