@@ -30,6 +30,8 @@ pub const NAME: &str = "checkout-initiate";
 /// What the vendor's webhooks are to the saga: the events `payment_collection_requirement_success` and
 /// `_failed`, as one signal with two outcomes.
 pub const PAYMENT_SIGNAL: &str = "payment_collection_requirement";
+/// The step whose output is the payment groups.
+pub(super) const GROUPS: &str = "create-payment-groups";
 /// The step whose output is the answer to the client, before the payment has come.
 pub const ANSWER: &str = "answer";
 
@@ -144,7 +146,7 @@ pub fn initiate_checkout(s: &InitiateServices) -> Result<Definition<Initiation, 
         saga.on_late_signal(&late);
         let ask = Ask { s };
         let _ = ask.forward(saga.compensatable("open-context", context::open(s), begin), Service::Other);
-        let groups = saga.compensatable("create-payment-groups", orders::payment_groups(s), begin);
+        let groups = saga.compensatable(GROUPS, orders::payment_groups(s), begin);
         let groups = ask.forward(groups, Service::PaymentGroup);
         let _ = saga.lock("lock", (begin, groups).map(|(begin, groups)| lock_keys(&begin, &groups)), s.lock_wait);
 

@@ -14,7 +14,7 @@ use saga_core::{
     Timestamp,
 };
 
-use super::checkout::{ANSWER, InitiateServices, Initiation, NAME, PAYMENT_SIGNAL, initiate_checkout};
+use super::checkout::{ANSWER, GROUPS, InitiateServices, Initiation, NAME, PAYMENT_SIGNAL, initiate_checkout};
 use super::classify::{ErrorCode, ServiceError};
 use super::facts::look_up;
 use super::flags::{Audience, Flags};
@@ -25,7 +25,7 @@ use super::schema::{
     InitiateCheckoutResponse, ReferenceId, StepContext, StepContextStatus, TaskName,
 };
 use super::sealed_request::{open_request, seal_request};
-use super::store::StoreError;
+use super::store::{PaymentGroup, StoreError};
 use super::validate::{Violations, validate};
 use super::webhook::{WebhookError, WebhookSecrets};
 use crate::money::Currency;
@@ -235,6 +235,12 @@ impl InitiateService {
         self
     }
 
+    /// The definition, for asking the engine about its sagas.
+    #[must_use]
+    pub fn definition(&self) -> &Definition<Initiation, InitiateCheckoutResponse> {
+        self.flow.definition()
+    }
+
     /// The engine.
     #[must_use]
     pub fn engine(&self) -> &Engine {
@@ -407,10 +413,11 @@ impl InitiateService {
             _ => ExecutionContextStatus::Initialized,
         };
         let (contexts, retry_timestamps) = steps(&history);
+        let groups: Vec<PaymentGroup> = saga.output_of(GROUPS).await?.unwrap_or_default();
         Ok(ExecutionContext {
             execution_context_id: id.to_owned(),
             task_name: TaskName::InitiateCheckout,
-            reference_ids: vec![ReferenceId { id: request.source_context.id.clone() }],
+            reference_ids: groups.into_iter().map(|group| ReferenceId { id: group.payment_group_id }).collect(),
             request_params: Box::new(request),
             response: saga.output_of(ANSWER).await?,
             contexts,

@@ -19,7 +19,8 @@ pub(crate) fn open(s: &InitiateServices) -> impl Compensation<Input = Initiation
                 task_name: TASK.to_owned(),
                 request: serde_json::to_string(&begin.request)?,
                 request_digest: begin.request_digest,
-                reference_ids: vec![begin.request.source_context.id.clone()],
+                // The payment groups, once they are made.
+                reference_ids: Vec::new(),
                 at: cx.now().to_utc(),
             };
             s.stores.execution_contexts.open(&key(&cx), new).await.map_err(StoreError::into_step_error)?;

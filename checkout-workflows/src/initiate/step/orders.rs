@@ -2,7 +2,7 @@
 
 use saga_core::{Compensation, Outcome, StepContext, step_fn};
 
-use super::key;
+use super::{key, part};
 use crate::initiate::checkout::{InitiateServices, Initiation};
 use crate::initiate::invoice::Invoice;
 use crate::initiate::store::{CheckoutOrder, NewCheckoutOrder, NewPaymentGroup, PaymentGroup, StoreError};
@@ -11,16 +11,21 @@ use crate::initiate::store::{CheckoutOrder, NewCheckoutOrder, NewPaymentGroup, P
 pub(crate) fn payment_groups(
     s: &InitiateServices,
 ) -> impl Compensation<Input = Initiation, Output = Vec<PaymentGroup>> + use<> {
-    let (creates, undoes) = (s.stores.payment_groups.clone(), s.stores.payment_groups.clone());
+    let (creates, undoes) = (s.stores.clone(), s.stores.payment_groups.clone());
     step_fn(move |cx: StepContext, begin: Initiation| {
-        let groups = creates.clone();
+        let stores = creates.clone();
         async move {
+            let context = begin.execution_context_id;
             let group = NewPaymentGroup {
-                execution_context_id: begin.execution_context_id,
+                execution_context_id: context.clone(),
                 user_id: begin.request.user_id.clone(),
                 line_item_ids: begin.request.line_items.ids().map(str::to_owned).collect(),
             };
-            groups.create(&key(&cx), vec![group]).await.map_err(StoreError::into_step_error)
+            let made = stores.payment_groups.create(&key(&cx), vec![group]).await;
+            let made = made.map_err(StoreError::into_step_error)?;
+            let ids = made.iter().map(|group| group.payment_group_id.clone()).collect();
+            let referred = stores.execution_contexts.refer(&part(&cx, "refer"), &context, ids).await;
+            referred.map(|()| made).map_err(StoreError::into_step_error)
         }
     })
     .compensate(move |cx: StepContext, _: Initiation, _: Outcome<Vec<PaymentGroup>>| {
