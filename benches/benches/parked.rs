@@ -53,13 +53,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // What the last burst of starts has left is given back first.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let p50 = latency(&engine, &quick, &format!("at {quarter}"), args.samples).await?;
-        bar.println(format!(
-            "{} parked: {} KiB resident, p50 {:.2} ms, {:.2} of the empty journal's",
-            args.sagas * quarter / 4,
-            resident()?,
-            millis(p50),
-            p50.as_secs_f64() / empty.as_secs_f64()
-        ));
+        let (parked, resident, times) =
+            (args.sagas * quarter / 4, resident()?, p50.as_secs_f64() / empty.as_secs_f64());
+        // Also where there is no terminal to draw a bar on.
+        bar.suspend(|| {
+            println!(
+                "{parked} parked: {resident} KiB resident, p50 {:.2} ms, {times:.2} of the empty journal's",
+                millis(p50)
+            );
+        });
     }
     bar.finish_and_clear();
     engine.shutdown(Duration::from_secs(10)).await;
