@@ -194,9 +194,11 @@ fn letter(change: &LetterChange) -> Value {
     }
 }
 
+/// How the turn leaves the saga: none while its worker keeps it.
 fn ends(after: After) -> Option<i16> {
     match after {
         After::End(end) => Some(rows::end_code(end)),
-        After::Keep | After::Park { .. } => None,
+        After::Park { .. } => Some(0),
+        After::Keep => None,
     }
 }
