@@ -10,7 +10,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use benches::{Counting, Row, measure, noop, print_json, print_table};
+use benches::{Counting, Row, measure, noop, print_json, print_table, run_saga};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use saga_core::journal::{Journal, MemoryJournal};
@@ -97,8 +97,13 @@ async fn run(
             let engine = Engine::builder(counting).register(&definition).limits(limits).open().await?;
             let mut marks = Vec::new();
             let measured = measure(
-                &engine,
-                &definition,
+                {
+                    let (engine, definition) = (engine.clone(), definition.clone());
+                    move |key: String| {
+                        let (engine, definition) = (engine.clone(), definition.clone());
+                        async move { run_saga(&engine, &definition, &key).await }
+                    }
+                },
                 concurrency,
                 Duration::from_millis(700),
                 Duration::from_secs_f64(args.seconds),

@@ -19,14 +19,25 @@ pub struct Measured {
     pub p99: Duration,
 }
 
-/// Runs `concurrency` callers: first without measuring for `warm_up`, then for `lasting`. `mark` is
-/// called when the measuring begins and when it ends.
+/// One saga of the engine, from start to outcome.
 ///
 /// # Errors
-/// The first failed start or outcome.
-pub async fn measure(
-    engine: &Engine,
-    definition: &Definition<String, String>,
+/// When it does not complete.
+pub async fn run_saga(engine: &Engine, definition: &Definition<String, String>, key: &str) -> Result<(), String> {
+    let saga = engine.start(definition, key, String::new()).await.map_err(|error| error.to_string())?;
+    match saga.outcome().await.map_err(|error| error.to_string())? {
+        SagaOutcome::Completed(_) => Ok(()),
+        other => Err(format!("a saga that does nothing failed: {other:?}")),
+    }
+}
+
+/// Runs `concurrency` callers, each one saga after the other: first without measuring for `warm_up`, then for
+/// `lasting`. `mark` is called when the measuring begins and when it ends.
+///
+/// # Errors
+/// The first failed saga.
+pub async fn measure<Fut: Future<Output = Result<(), String>> + Send>(
+    saga: impl Fn(String) -> Fut + Clone + Send + 'static,
     concurrency: usize,
     warm_up: Duration,
     lasting: Duration,
@@ -37,22 +48,16 @@ pub async fn measure(
     let (measuring, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let callers: Vec<_> = (0..concurrency)
         .map(|caller| {
-            let (engine, definition) = (engine.clone(), definition.clone());
-            let (measuring, stop) = (measuring.clone(), stop.clone());
+            let (saga, measuring, stop) = (saga.clone(), measuring.clone(), stop.clone());
             tokio::spawn(async move {
                 let mut latencies = Vec::new();
                 let mut nth = 0_u64;
                 while !stop.load(Ordering::Relaxed) {
                     nth += 1;
                     let began = Instant::now();
-                    let key = format!("{run}-{caller}-{nth}-{}", std::process::id());
-                    let saga = engine.start(&definition, &key, String::new()).await.map_err(|e| e.to_string())?;
-                    match saga.outcome().await.map_err(|e| e.to_string())? {
-                        SagaOutcome::Completed(_) if measuring.load(Ordering::Relaxed) => {
-                            latencies.push(began.elapsed());
-                        }
-                        SagaOutcome::Completed(_) => {}
-                        other => return Err(format!("a saga that does nothing failed: {other:?}")),
+                    saga(format!("{run}-{caller}-{nth}-{}", std::process::id())).await?;
+                    if measuring.load(Ordering::Relaxed) {
+                        latencies.push(began.elapsed());
                     }
                 }
                 Ok::<_, String>(latencies)
