@@ -298,10 +298,11 @@ impl Driver {
         };
         let ended = tokio::select! {
             biased;
+            // First, as it is nearly always why one wakes; should the lease be lost as well, the append tells.
+            ended = running.next() => ended,
             () = self.incarnation.lost.cancelled() => return Err(Stop::Lost),
             // The attempts are dropped; their intents stand, and the next owner finds them unknown.
             () = self.inner.aborting.cancelled() => return Err(Stop::HandBack),
-            ended = running.next() => ended,
             () = self.hold.mailbox.arrived() => None,
             () = timer => None,
         };
