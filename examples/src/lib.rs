@@ -1,5 +1,8 @@
-//! What the example binaries share: the stand-in gateway, the main job in its parts, the operator's command line.
+//! What the example binaries share: the stand-in gateway, the main job in its parts, the operator's command line,
+//! the server of the initiate flow, and the stand-in for its payment vendor.
 
 pub mod gateway;
 pub mod job;
 pub mod sagactl;
+pub mod server;
+pub mod vendor;

@@ -1,10 +1,11 @@
-//! The operator's command line, for the checkouts of the main job.
+//! The operator's command line, for the checkouts of the main job and of the initiate server.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use examples::job::worker::Places;
 use examples::sagactl::{Command, run};
+use examples::server;
 
 #[derive(Parser)]
 #[command(about = "Finds sagas, shows what happened to them, and decides about those that wait for a human")]
@@ -26,7 +27,7 @@ async fn main() -> ExitCode {
     let places = Places { database_url, gateway_url: "http://127.0.0.1:9".to_owned() };
     let answer = async {
         let (engine, _) = places.engine().await?;
-        let engine = engine.client_only().open().await?;
+        let engine = server::for_operators(engine, &places.database_url).await?.client_only().open().await?;
         Ok::<_, examples::job::JobError>(run(&engine, command, json).await?)
     };
     match answer.await {
