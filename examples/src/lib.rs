@@ -1,6 +1,7 @@
 //! What the example binaries share: the stand-in gateway, the main job in its parts, the operator's command line,
-//! the server of the initiate flow, and the stand-in for its payment vendor.
+//! the server of the initiate flow, the stand-in for its payment vendor, and the campaign against both.
 
+pub mod campaign;
 pub mod gateway;
 pub mod job;
 pub mod sagactl;

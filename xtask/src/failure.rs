@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitStatus;
 
+use saga_testkit::nats::NatsError;
 use saga_testkit::postgres::{ClusterError, URL_VARIABLE};
 
 /// Each names what to look at, or what to install.
@@ -30,9 +31,14 @@ pub(crate) enum Failure {
     Unprepared { package: &'static str, source: io::Error },
     #[error("no async runtime")]
     NoRuntime { source: io::Error },
-    #[error("no Postgres for the main job")]
+    #[error("no Postgres for the main job, or the campaign")]
     NoCluster {
         #[from]
         source: ClusterError,
+    },
+    #[error("no NATS for the campaign")]
+    NoNatsServer {
+        #[from]
+        source: NatsError,
     },
 }

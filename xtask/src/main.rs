@@ -1,8 +1,9 @@
-//! Chores of the project: `cargo xtask test`, `check`, `deny`, `prepare`. One file for each.
+//! Chores of the project: `cargo xtask test`, `check`, `deny`, `initiate-campaign`, `prepare`. One file for each.
 
 mod check;
 mod deny;
 mod failure;
+mod initiate_campaign;
 mod prepare;
 mod stage;
 mod test;
@@ -41,6 +42,12 @@ enum Chore {
         #[arg(long)]
         install_tools: bool,
     },
+    /// Initiates some hundred checkouts while the server is killed, on SQLite and on Postgres with NATS, and audits
+    /// what is left.
+    InitiateCampaign {
+        #[command(flatten)]
+        campaign: initiate_campaign::Campaign,
+    },
     /// Makes sure that the tests find a Postgres and a NATS server, installing them when that can be done.
     Prepare,
 }
@@ -50,6 +57,7 @@ fn main() -> ExitCode {
         Chore::Test { fast } => test::run(fast),
         Chore::Check { install_tools } => check::run(install_tools),
         Chore::Deny { install_tools } => deny::run(install_tools),
+        Chore::InitiateCampaign { campaign } => initiate_campaign::run(&campaign),
         Chore::Prepare => prepare::run(),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };

@@ -51,6 +51,12 @@ impl StandIn {
         Ok(Self { vendor, webhooks, transactions: Arc::default() })
     }
 
+    /// How many webhooks are still to be posted.
+    #[must_use]
+    pub fn webhooks_pending(&self) -> usize {
+        self.webhooks.pending()
+    }
+
     /// All that has happened, in order.
     #[must_use]
     pub fn ledger(&self) -> Vec<Entry> {

@@ -1,6 +1,7 @@
 //! Posts webhooks until they are taken, as vendors do.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(super) struct Webhooks {
     client: reqwest::Client,
     url: Option<Arc<str>>,
     state: Arc<Mutex<State>>,
+    /// How many are still to be posted.
+    pending: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
@@ -35,7 +38,12 @@ struct State {
 
 impl Webhooks {
     pub(super) fn new(url: Option<String>) -> Self {
-        Self { client: reqwest::Client::new(), url: url.map(Into::into), state: Arc::default() }
+        Self {
+            client: reqwest::Client::new(),
+            url: url.map(Into::into),
+            state: Arc::default(),
+            pending: Arc::default(),
+        }
     }
 
     /// What becomes of the webhooks of this payment.
@@ -79,20 +87,31 @@ impl Webhooks {
         }
     }
 
+    /// How many are still to be posted.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.load(Ordering::Acquire)
+    }
+
     fn post_later(&self, webhook: SignedWebhook, held: Duration) {
         let webhooks = self.clone();
+        self.pending.fetch_add(1, Ordering::AcqRel);
         tokio::spawn(async move {
             tokio::time::sleep(held).await;
-            let mut pause = PAUSE;
-            for _ in 0..ATTEMPTS_MAX {
-                if webhooks.post(&webhook).await {
-                    return;
-                }
-                tokio::time::sleep(pause).await;
-                pause = PAUSE_MAX.min(pause * 2);
-            }
-            tracing::error!("nobody takes a webhook");
+            webhooks.post_until_taken(&webhook).await;
+            webhooks.pending.fetch_sub(1, Ordering::AcqRel);
         });
+    }
+
+    async fn post_until_taken(&self, webhook: &SignedWebhook) {
+        let mut pause = PAUSE;
+        for _ in 0..ATTEMPTS_MAX {
+            if self.post(webhook).await {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = PAUSE_MAX.min(pause * 2);
+        }
+        tracing::error!("nobody takes a webhook");
     }
 
     /// Whether it was taken.
