@@ -44,6 +44,25 @@ fn the_user_must_exist_be_active_and_be_what_the_request_says() {
 }
 
 #[test]
+fn names_that_go_into_keys_and_headers_are_short_and_plain() {
+    for id in ["", " ", "a b", "a/b", "a\nb", "\u{fc}", &"x".repeat(129)] {
+        let found = wrong(TIP, |request, _| request["executionContextId"] = json!(id));
+        assert!(!found.is_empty() && found.iter().all(|found| found.0 == Code::NameUnusable), "{id:?}: {found:?}");
+    }
+    for id in ["ctx_123", "01a1fd54-50f0-77b6", "tenant:ctx.1", &"x".repeat(128)] {
+        assert_eq!(wrong(TIP, |request, _| request["executionContextId"] = json!(id)), [], "{id:?}");
+    }
+    for key in ["", "del\nhi", &"x".repeat(129)] {
+        only(TIP, Code::NameUnusable, "/dimensions/city/key", |request, _| {
+            request["dimensions"]["city"]["key"] = json!(key);
+        });
+    }
+    only(NEW_PLAN, Code::NameUnusable, "/lineItems/created/0/lineItemId", |request, _| {
+        request["lineItems"]["created"][0]["lineItemId"] = json!("x".repeat(129));
+    });
+}
+
+#[test]
 fn line_items_must_exist_be_the_users_and_be_named_once() {
     only(TIP, Code::LineItemsMissing, "/lineItems", |request, _| request["lineItems"] = json!({}));
     only(RENEWAL, Code::LineItemUnknown, "/lineItems/existing/0/lineItemId", |request, facts| {

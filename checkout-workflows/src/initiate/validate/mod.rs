@@ -8,6 +8,7 @@ mod arrears;
 mod coupon;
 mod facts;
 mod items;
+mod names;
 mod payable;
 mod payments;
 mod plan;
@@ -35,6 +36,7 @@ pub const COUPON: &str = "COUPON";
 /// All rules that it breaks, in the order of the validators.
 pub fn validate(request: &InitiateCheckoutRequest, facts: &Facts) -> Result<Money, Violations> {
     let mut found = Violations::default();
+    names::check(request, &mut found);
     user::check(request, facts, &mut found);
     items::check(request, facts, &mut found);
     amounts::check(request, facts, &mut found);

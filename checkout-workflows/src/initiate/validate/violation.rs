@@ -29,6 +29,8 @@ macro_rules! codes {
 }
 
 codes! {
+    /// An id or a key that the client chose is empty, too long, or has characters that it must not have.
+    NameUnusable = "NAME_UNUSABLE",
     /// The user does not exist.
     UserUnknown = "USER_UNKNOWN",
     /// The user is suspended or gone.
