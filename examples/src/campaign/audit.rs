@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use checkout_workflows::initiate::store::{ExecutionStatus, Stores};
 use reqwest::StatusCode;
 use saga_core::Engine;
-use saga_core::journal::{JournalError, ListFilter, SagaStatus};
+use saga_core::journal::{End, JournalError, ListFilter, SagaStatus};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
@@ -45,18 +45,33 @@ type Statuses = BTreeMap<String, bool>;
 
 async fn statuses(world: &World<'_>, report: &mut Report) -> Result<Statuses, CampaignError> {
     let mut statuses = Statuses::new();
+    let sagas = sagas(world.engine).await?;
     for checkout in world.checkouts {
         let id = &checkout.id;
-        let Some(context) = world.stores.execution_contexts.get(id).await? else {
-            report.findings.push(format!("{id} was initiated, and there is no trace of it"));
-            continue;
+        let row = world.stores.execution_contexts.get(id).await?.map(|context| context.status);
+        let by_row = match row {
+            Some(ExecutionStatus::Completed) => Some(true),
+            Some(ExecutionStatus::RolledBack) => Some(false),
+            Some(ExecutionStatus::Initialized) | None => None,
         };
-        let completed = match context.status {
-            ExecutionStatus::Completed => true,
-            ExecutionStatus::RolledBack => false,
-            ExecutionStatus::Initialized => {
-                report.findings.push(format!("{id} ({}) has not ended", checkout.scenario));
+        let by_saga = match sagas.get(id) {
+            Some(SagaStatus::Ended(End::Completed)) => Some(true),
+            Some(SagaStatus::Ended(End::RolledBack) | SagaStatus::Watching) => Some(false),
+            _ => None,
+        };
+        let completed = match (by_saga, by_row) {
+            (Some(by_saga), Some(by_row)) if by_saga == by_row => by_row,
+            // Killed each time before its first row was written.
+            (Some(false), None) if row.is_none() => false,
+            _ if row.is_none() && !sagas.contains_key(id) => {
+                report.findings.push(format!("{id} was initiated, and there is no trace of it"));
                 continue;
+            }
+            _ => {
+                let saga = sagas.get(id);
+                report.findings.push(format!("{id} ({}) is {row:?}, and its saga {saga:?}", checkout.scenario));
+                let Some(completed) = by_row else { continue };
+                completed
             }
         };
         if completed && !checkout.may_complete {
@@ -70,6 +85,13 @@ async fn statuses(world: &World<'_>, report: &mut Report) -> Result<Statuses, Ca
         statuses.insert(id.clone(), completed);
     }
     Ok(statuses)
+}
+
+/// How the checkouts' sagas stand, by key.
+async fn sagas(engine: &Engine) -> Result<BTreeMap<String, SagaStatus>, JournalError> {
+    let definition = Some(checkout_workflows::initiate::checkout::NAME.to_owned());
+    let filter = ListFilter { definition, ..ListFilter::default() };
+    Ok(engine.list(&filter, PAGE).await?.into_iter().map(|saga| (saga.header.key, saga.status)).collect())
 }
 
 /// `line_items_confirmed` once for what is completed and never for what was rolled back.
@@ -212,5 +234,132 @@ fn answers(world: &World<'_>, statuses: &Statuses, report: &mut Report) {
     if world.answered.len() != world.checkouts.len() {
         let (asked, answered) = (world.checkouts.len(), world.answered.len());
         report.findings.push(format!("{asked} clients asked, and {answered} were answered"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use checkout_workflows::Money;
+    use checkout_workflows::initiate::store::{Amounts, NewExecutionContext, NewLineItem, NewRequirement, Upsert};
+    use checkout_workflows::money::Currency;
+    use saga_core::Timestamp;
+    use saga_sqlite::SqliteJournal;
+    use serde_json::json;
+
+    use super::super::scenario::checkouts;
+    use super::*;
+    use crate::server::for_operators;
+
+    fn new(id: &str) -> NewExecutionContext {
+        NewExecutionContext {
+            execution_context_id: id.to_owned(),
+            task_name: "INITIATE_CHECKOUT".to_owned(),
+            request: "{}".to_owned(),
+            request_digest: "digest".to_owned(),
+            reference_ids: Vec::new(),
+            at: AT.to_utc(),
+        }
+    }
+
+    /// In the middle of the story.
+    const AT: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+    /// A checkout that is completed, and the row of its payment.
+    async fn completed(stores: &Stores, id: &str) {
+        stores.execution_contexts.open(&format!("{id}:open"), new(id)).await.unwrap();
+        stores.execution_contexts.complete(&format!("{id}:done"), id, "{}".to_owned(), AT.to_utc()).await.unwrap();
+        let requirement = NewRequirement {
+            execution_context_id: id.to_owned(),
+            checkout_order_id: "co".to_owned(),
+            user_id: "user_1".to_owned(),
+            merchant_reference: format!("pcr_{id}"),
+            amount: Money::new(150_000, Currency::INR),
+        };
+        stores.requirements.create(&format!("{id}:pay"), requirement).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn every_kind_of_damage_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("initiate.db");
+        let journal = SqliteJournal::open(&file).await.unwrap();
+        let url = format!("sqlite://{}", file.display());
+        let stores = Stores::open(&url).await.unwrap();
+        stores.migrate().await.unwrap();
+        let engine = for_operators(Engine::builder(journal), &url).await.unwrap().client_only().open().await.unwrap();
+        let checkouts = checkouts(4, 1);
+        let [paid, open, rolled_back, _lost] = checkouts.as_slice() else { unreachable!("four were asked for") };
+        completed(&stores, &paid.id).await;
+        stores.execution_contexts.open("open", new(&open.id)).await.unwrap();
+        stores.execution_contexts.open("undone", new(&rolled_back.id)).await.unwrap();
+        stores.execution_contexts.undo_open("undone", "by", &rolled_back.id, AT.to_utc()).await.unwrap();
+        let zero = Money::zero(Currency::INR);
+        let item = NewLineItem {
+            line_item_id: "li".to_owned(),
+            execution_context_id: rolled_back.id.clone(),
+            user_id: "user_1".to_owned(),
+            payment_group_id: None,
+            plan_id: "plan_789".to_owned(),
+            slot_id: None,
+            location: None,
+            amounts: Amounts::new(zero, zero, zero, zero).unwrap(),
+        };
+        stores.line_items.upsert("li", Upsert { created: vec![item], updated: Vec::new() }).await.unwrap();
+        let confirmed = |id: &str, nth: u32| Arrived {
+            id: format!("{id}:{nth}"),
+            topic: "line_items_confirmed".to_owned(),
+            execution_context_id: id.to_owned(),
+            idempotency_key: "key".to_owned(),
+        };
+        let arrived = [
+            confirmed(&paid.id, 1),
+            confirmed(&paid.id, 1),
+            confirmed(&paid.id, 2),
+            confirmed(&rolled_back.id, 1),
+            confirmed("ctx_of_nobody", 1),
+        ];
+        let booked = Booked {
+            net_minor: BTreeMap::from([(format!("pcr_{}", paid.id), 300_000), ("pcr_of_nobody".to_owned(), 7)]),
+            refunds: 0,
+            contradictions: vec!["taken twice".to_owned()],
+        };
+        let told = Answered {
+            id: paid.id.clone(),
+            status: StatusCode::PAYMENT_REQUIRED,
+            body: json!({}),
+            findings: vec!["was answered in two ways".to_owned()],
+        };
+        let answered = [told];
+        let world = World {
+            checkouts: &checkouts,
+            answered: &answered,
+            arrived: &arrived,
+            booked: &booked,
+            stores: &stores,
+            engine: &engine,
+        };
+        let report = audit(&world, Report::default()).await.unwrap();
+        let found = report.findings.join("\n");
+        for damage in [
+            "there is no trace of it",
+            "is Some(Initialized), and its saga None",
+            "and 2 line_items_confirmed",
+            "completed false, and 1 line_items_confirmed",
+            "completed true, and 0 line_items_updated",
+            "an event line_items_confirmed of nobody",
+            "the vendor has 300000 of 150000",
+            "and its payment is",
+            "the vendor has 7 for pcr_of_nobody",
+            "taken twice",
+            "and line_items has CREATED",
+            "checkout_orders has 0 rows",
+            "answered in two ways",
+            "the client was told 402",
+            "4 clients asked, and 1 were answered",
+        ] {
+            assert!(found.contains(damage), "{damage} was not found:\n{found}");
+        }
+        assert_eq!(report.event_copies, 1);
+        engine.shutdown(std::time::Duration::from_secs(1)).await;
     }
 }

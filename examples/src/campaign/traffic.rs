@@ -14,6 +14,9 @@ use crate::server::{Config, INITIATE, TokenFor, token};
 
 /// How long a client tries.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// The first pause before a request is sent again, and the longest.
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How long it waits for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(8);
 
@@ -73,6 +76,7 @@ impl Clients {
         let wanted = TokenFor { user: checkout.user.clone(), role: "CUSTOMER".to_owned(), minutes: 60 };
         let token = token(&self.config, &wanted)?;
         let until = Instant::now() + PATIENCE;
+        let mut pause = PAUSE;
         loop {
             let sent = self.client.post(&self.url).bearer_auth(&token).json(body).send().await;
             if let Ok(answer) = sent {
@@ -89,7 +93,9 @@ impl Clients {
                 return Err(format!("{} got no answer", checkout.id).into());
             }
             self.sent_again.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            // Never all at once: they were all turned away at the same moment.
+            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+            pause = PAUSE_MAX.min(pause * 2);
         }
     }
 }

@@ -65,7 +65,8 @@ pub(super) fn observed(routes: Router) -> Router {
         ServiceBuilder::new()
             .layer(from_fn(drop_bad_request_id))
             .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
-            .layer(TraceLayer::new_for_http().make_span_with(span))
+            // Failures are told where they happen; being turned away is none.
+            .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
             .layer(PropagateRequestIdLayer::new(REQUEST_ID))
             .layer(from_fn(meter::count))
             .layer(CatchPanicLayer::custom(panicked)),

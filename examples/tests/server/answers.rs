@@ -90,6 +90,11 @@ async fn an_invalid_request_is_told_all_that_is_wrong_with_it() {
     codes.sort_unstable();
     assert_eq!(codes, ["COUPON_UNKNOWN", "LINE_ITEM_UNKNOWN", "PAYMENT_METHOD_MISSING", "PLAN_UNKNOWN"]);
 
+    for id in ["", "a\nb", &"x".repeat(240), &"x".repeat(5_000)] {
+        let unusable = with(NEW_PLAN, &[("/executionContextId", json!(id))]);
+        let told = problem(server.initiate(unusable).await, 422, "VALIDATION_FAILED").await;
+        assert_eq!(code(&told["violations"][0]), "NAME_UNUSABLE");
+    }
     problem(server.initiate("{").await, 400, "MALFORMED_REQUEST").await;
     let misspelt = with(NEW_PLAN, &[("/payment", json!({}))]);
     let told = problem(server.initiate(misspelt).await, 400, "MALFORMED_REQUEST").await;
