@@ -24,6 +24,9 @@ pub const SIGNATURE_HEADER: &str = "x-webhook-signature";
 /// less, and an old webhook that somebody recorded is past use.
 pub const TOLERANCE: Duration = Duration::from_secs(300);
 
+/// It is what events are told apart by, in the journal.
+const EVENT_ID_BYTES_MAX: usize = 128;
+
 /// What a webhook tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookEvent {
@@ -79,6 +82,9 @@ pub enum WebhookError {
         /// The column.
         column: usize,
     },
+    /// The vendor has sent an event without an id that could be kept.
+    #[error("the webhook is proven, and its event id has not 1 to {EVENT_ID_BYTES_MAX} plain characters")]
+    EventId,
     /// The vendor has sent an amount that is none.
     #[error("the webhook {event_id} is proven, and its amount is none")]
     Amount {
@@ -104,7 +110,7 @@ impl WebhookError {
     pub fn http_status(&self) -> u16 {
         match self {
             Self::Header | Self::Forged | Self::Stale { .. } => 401,
-            Self::Body { .. } | Self::Amount { .. } => 400,
+            Self::Body { .. } | Self::EventId | Self::Amount { .. } => 400,
             Self::OtherEvent { .. } => 200,
         }
     }
@@ -248,6 +254,9 @@ struct Body<'a> {
 fn read(body: &[u8]) -> Result<WebhookEvent, WebhookError> {
     let wrong = |error: serde_json::Error| WebhookError::Body { line: error.line(), column: error.column() };
     let Body { event_id, event, payload } = serde_json::from_slice(body).map_err(wrong)?;
+    if event_id.is_empty() || event_id.len() > EVENT_ID_BYTES_MAX || event_id.chars().any(char::is_control) {
+        return Err(WebhookError::EventId);
+    }
     if event == EventName::PaymentCollectionRequirementSuccess.as_str() {
         let paid: PaymentCollectionRequirementSuccess = serde_json::from_str(payload.get()).map_err(wrong)?;
         let amount = match paid.amount.to_money(paid.currency) {
