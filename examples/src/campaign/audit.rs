@@ -107,8 +107,9 @@ fn events(world: &World<'_>, statuses: &Statuses, report: &mut Report) {
             report.findings.push(format!("{id}: completed {completed}, and {updated} line_items_updated"));
         }
     }
-    let known = |event: &&Arrived| !statuses.contains_key(&event.execution_context_id);
-    for event in world.arrived.iter().filter(known) {
+    let checkouts: BTreeSet<&str> = world.checkouts.iter().map(|checkout| checkout.id.as_str()).collect();
+    let of_nobody = |event: &&Arrived| !checkouts.contains(event.execution_context_id.as_str());
+    for event in world.arrived.iter().filter(of_nobody) {
         report.findings.push(format!("an event {} of nobody: {}", event.topic, event.execution_context_id));
     }
     for event in world.arrived.iter().filter(|event| event.idempotency_key.is_empty() || event.id.is_empty()) {
@@ -129,7 +130,9 @@ async fn payments(world: &World<'_>, statuses: &Statuses, report: &mut Report) -
         let (id, reference): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let (amount, state): (i64, String) = (row.try_get(2)?, row.try_get(3)?);
         let net = left.remove(&reference).unwrap_or(0);
-        let completed = statuses.get(&id).copied().unwrap_or(false);
+        *paid.entry(id.clone()).or_insert(0_usize) += 1;
+        // Of those that have not ended nothing more can be said.
+        let Some(completed) = statuses.get(&id).copied() else { continue };
         if net != if completed { amount } else { 0 } {
             let problem = format!("{id}: completed {completed}, {state}, and the vendor has {net} of {amount}");
             report.findings.push(problem);
@@ -138,7 +141,6 @@ async fn payments(world: &World<'_>, statuses: &Statuses, report: &mut Report) -
         if completed != (state == "SUCCEEDED") || open {
             report.findings.push(format!("{id}: completed {completed}, and its payment is {state}"));
         }
-        *paid.entry(id).or_insert(0_usize) += 1;
     }
     for (id, count) in paid.into_iter().filter(|(_, count)| *count > 1) {
         report.findings.push(format!("{id} asks for {count} payments"));

@@ -20,7 +20,7 @@ use super::audit::{World, audit, unfinished};
 use super::events::{Sink, in_stream};
 use super::report::Report;
 use super::scenario::{Checkout, checkouts};
-use super::server::{Places, Process, free_address};
+use super::server::{POLICIES, Places, Process, free_address};
 use super::traffic::{Answered, Clients};
 use crate::server::{PAYMENT_WEBHOOK, for_operators};
 use crate::vendor::{StandIn, serve};
@@ -61,7 +61,10 @@ pub async fn run(settings: &Settings, dir: &Path) -> Result<Report, CampaignErro
         Some(url) => ["--nats-url".to_owned(), url.clone()],
         None => ["--events-url".to_owned(), sink.serve().await?],
     };
-    let mut places = Places { address, database_url, vendor_url: String::new(), events, log: dir.join("server.log") };
+    let policies = dir.join("policies.json");
+    std::fs::write(&policies, POLICIES)?;
+    let (vendor_url, log) = (String::new(), dir.join("server.log"));
+    let mut places = Places { address, database_url, vendor_url, events, log, policies };
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     places.vendor_url = format!("http://{}", listener.local_addr()?);
     let secret = places.config()?.webhook_secret()?;

@@ -43,6 +43,10 @@ pub async fn serve(args: &ServerArgs) -> Result<(), CampaignError> {
     Ok(())
 }
 
+/// A fifth of all payments are to fail, one after the other when they are repeated: that is no reason to leave the
+/// vendor alone for half a minute each time.
+pub(super) const POLICIES: &str = r#"{"payment_requirement": {"breaker": {"failures": 10, "open_for_ms": 300}}}"#;
+
 /// Where the server's parts are.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
@@ -51,6 +55,7 @@ pub(super) struct Places {
     pub(super) vendor_url: String,
     pub(super) events: [String; 2],
     pub(super) log: PathBuf,
+    pub(super) policies: PathBuf,
 }
 
 impl Places {
@@ -68,6 +73,7 @@ impl Places {
         let [events, sink] = &self.events;
         let wait = PAYMENT_WAIT_MS.to_string();
         let address = self.address.to_string();
+        let policies = self.policies.to_string_lossy();
         let flags = [
             "--insecure-dev",
             "--listen",
@@ -80,6 +86,8 @@ impl Places {
             sink,
             "--payment-wait-ms",
             &wait,
+            "--policies",
+            &policies,
             "--lease-ttl-ms",
             "1000",
             "--answer-within-ms",

@@ -75,6 +75,10 @@ pub struct Config {
     /// Feature flags, as JSON.
     #[arg(long, env = "INITIATE_FLAGS")]
     pub flags: Option<PathBuf>,
+    /// How often, how patiently and behind which breaker each service is asked, as JSON: what differs from the
+    /// documented table.
+    #[arg(long, env = "INITIATE_POLICIES")]
+    pub policies: Option<PathBuf>,
     /// Whose marketplace it is, for requests without the header `tenant`.
     #[arg(long, env = "INITIATE_TENANT", default_value = "default")]
     pub tenant: String,

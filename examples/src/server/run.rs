@@ -18,6 +18,7 @@ use saga_core::journal::Journal;
 use saga_core::{BuildError, Engine};
 use saga_postgres::PostgresJournal;
 use saga_sqlite::SqliteJournal;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -108,6 +109,7 @@ impl Server {
         let (vendor, stand_in) = vendor(config, address)?;
         let mut services = InitiateServices::new(stores, vendor, config.pii()?);
         services.payment_wait = config.payment_wait();
+        services.policies = json(config.policies.as_deref()).await?;
         let flow = InitiateFlow::new(services)?;
         let metrics = Metrics(meter::recorder()?);
         let engine = flow.register(Engine::builder_shared(journal));
@@ -116,7 +118,8 @@ impl Server {
             engine = engine.worker_name(name);
         }
         let engine = publisher::publishing(engine, config).await?.open().await?;
-        let service = InitiateService::new(flow, engine, flags(config).await?, config.webhook_secrets()?)
+        let flags: ConfiguredFlags = json(config.flags.as_deref()).await?;
+        let service = InitiateService::new(flow, engine, flags, config.webhook_secrets()?)
             .answer_within(Duration::from_millis(config.answer_within_ms));
         let limits = Limits {
             body_bytes_max: config.body_bytes_max,
@@ -237,9 +240,10 @@ fn vendor(config: &Config, address: SocketAddr) -> Result<(Arc<dyn PaymentVendor
     Ok((Arc::new(stand_in.clone()), Some(stand_in)))
 }
 
-async fn flags(config: &Config) -> Result<ConfiguredFlags, ServerError> {
-    match &config.flags {
+/// What the file says, or else what is documented.
+async fn json<T: DeserializeOwned + Default>(file: Option<&Path>) -> Result<T, ServerError> {
+    match file {
         Some(path) => Ok(serde_json::from_slice(&tokio::fs::read(path).await?)?),
-        None => Ok(ConfiguredFlags::default()),
+        None => Ok(T::default()),
     }
 }

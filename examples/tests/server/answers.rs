@@ -66,6 +66,7 @@ async fn the_same_request_is_answered_from_what_was_kept_and_another_one_under_i
     server.customer("pay", &transaction(&first)).await;
     let context = server.until("ctx_once", "COMPLETED").await;
     assert_eq!(context["taskName"], "INITIATE_CHECKOUT");
+    assert!(context["referenceIds"][0]["id"].as_str().unwrap().starts_with("pg_"), "its payment groups: {context:#}");
     let after: Value = server.initiate(request).await.json().await.unwrap();
     assert_eq!(first, after, "also after it is complete");
     let books = server.books().await;

@@ -152,6 +152,22 @@ async fn keys_of_a_set_verify_and_a_public_key_is_no_secret() {
 }
 
 #[tokio::test]
+async fn a_set_is_read_from_an_address_as_well() {
+    let issuer = Issuer::new("key-1");
+    let set = json!({ "keys": [issuer.jwk()] }).to_string();
+    let routes = axum::Router::new().route("/jwks.json", axum::routing::get(async move || set));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move { axum::serve(listener, routes).await });
+    let server = Running::start(&["--jwks", &url]).await;
+    assert_eq!(initiate(&server, &issuer.token("key-1")).await.status(), 200);
+    server.stop().await;
+    serving.abort();
+    let unread = Server::bind(&config(&["--insecure-dev", "--listen", "127.0.0.1:0", "--jwks", &url])).await;
+    assert!(matches!(unread.unwrap_err(), ServerError::Jwks(_)), "without keys it does not start");
+}
+
+#[tokio::test]
 async fn the_server_does_not_start_without_knowing_who_calls() {
     let secrets = [
         "--vendor-url=http://127.0.0.1:9",

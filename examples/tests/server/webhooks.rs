@@ -53,6 +53,8 @@ async fn only_what_the_vendor_has_signed_just_now_is_taken_and_only_once() {
     assert_eq!(server.webhook("", b"{}").await.0, 401, "not signed");
     let garbage = sign(WEBHOOK_SECRET, now(), b"garbage").unwrap();
     assert_eq!(server.webhook(&garbage, b"garbage").await.0, 400, "proven, and no webhook");
+    let (signature, body) = signed(&paid(&id, ""), WEBHOOK_SECRET, 0);
+    assert_eq!(server.webhook(&signature, &body).await.0, 400, "proven, and an event that cannot be told apart");
     let (signature, body) = signed(&paid("pcr_unknown", "evt_unknown"), WEBHOOK_SECRET, 0);
     assert_eq!(server.webhook(&signature, &body).await.0, 404, "a payment that nobody asked for");
     assert_eq!(server.context("ctx_1").await["status"], "INITIALIZED", "nothing of that was believed");
