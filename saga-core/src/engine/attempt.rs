@@ -9,10 +9,11 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, info_span, warn};
 
+use super::intercept::{Answer, Call};
 use super::telemetry;
 use crate::checkpoint::Payload;
 use crate::codec::WITHHELD;
-use crate::definition::{Prepared, Success};
+use crate::definition::Success;
 use crate::fault::{Class, Effect, Fault};
 use crate::machine::{ProbeAnswer, Report};
 use crate::step::{Probe, StepContext};
@@ -22,7 +23,7 @@ const BLOCKING: Duration = Duration::from_millis(500);
 
 /// Runs the attempt. Dropping the future drops the user's: the attempt's fate is then unknown. When payloads
 /// are `secret`, a panic's message is withheld.
-pub(crate) async fn run(prepared: Prepared, cx: StepContext, payload_max_bytes: usize, secret: bool) -> Report {
+pub(crate) async fn run(call: Call, cx: StepContext, payload_max_bytes: usize, secret: bool) -> Report {
     let span = info_span!(
         "saga.step",
         saga.id = %cx.saga,
@@ -37,13 +38,13 @@ pub(crate) async fn run(prepared: Prepared, cx: StepContext, payload_max_bytes: 
         if cx.attempt > 1 {
             telemetry::retried(&definition, &step, op);
         }
-        let attempt = AssertUnwindSafe(async move { (prepared.run)(cx).await }).catch_unwind();
+        let attempt = AssertUnwindSafe(async move { call.make(&cx).await }).catch_unwind();
         let attempt = watchful(attempt, |took| {
             warn!(blocked_ms = took.as_millis(), "the step blocked its thread; move blocking work to spawn_blocking");
             telemetry::blocked(&definition, &step);
         });
         let report = match tokio::time::timeout(limit, attempt).await {
-            Ok(Ok(Ok(success))) => accept(success, payload_max_bytes),
+            Ok(Ok(Ok(Answer(success)))) => accept(success, payload_max_bytes),
             Ok(Ok(Err(error))) => Report::Failed { fault: error.fault().clone(), retry_after: error.retry_after() },
             Ok(Err(_)) if secret => failed(Fault::panicked(WITHHELD)),
             Ok(Err(panic)) => failed(Fault::panicked(panic_message(&*panic))),

@@ -16,6 +16,7 @@ use super::batch::Batcher;
 use super::clock::JournalClock;
 use super::dependency::{Dependencies, DependencyPolicy};
 use super::error::OpenError;
+use super::intercept::Interceptor;
 use super::late::dead_letter;
 use super::rooms::Rooms;
 use super::schedule::{Every, Missed, Schedule};
@@ -53,6 +54,7 @@ pub(crate) struct Options {
     pub(crate) publisher: Option<Arc<dyn EventPublisher>>,
     pub(crate) publish_retry: RetryPolicy,
     pub(crate) archive: Option<Arc<dyn Archive>>,
+    pub(crate) interceptors: Vec<Arc<dyn Interceptor>>,
 }
 
 impl EngineBuilder {
@@ -73,6 +75,7 @@ impl EngineBuilder {
                 publisher: None,
                 publish_retry: RetryPolicy::patient(),
                 archive: None,
+                interceptors: Vec::new(),
             },
             limits: Limits::default(),
             schedules: Vec::new(),
@@ -229,6 +232,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn on_alert(mut self, alert: impl Alert) -> Self {
         self.options.alert = Arc::new(alert);
+        self
+    }
+
+    /// Puts this around every attempt that this worker makes, see [`Interceptor`]. Of several, the first one
+    /// stands outermost. Default: none.
+    #[must_use]
+    pub fn interceptor(mut self, interceptor: impl Interceptor) -> Self {
+        self.options.interceptors.push(Arc::new(interceptor));
         self
     }
 

@@ -13,6 +13,7 @@ use tracing::{Instrument as _, error, info_span, warn};
 
 use super::attempt::{self, panic_message};
 use super::incarnation::{Hold, Incarnation, Written, outage_delay};
+use super::intercept::Call;
 use super::mailbox::deliver;
 use super::saga::{Rest, Saga, SettleError, describe, moment, set_aside};
 use super::turn::TurnError;
@@ -244,8 +245,9 @@ impl Driver {
             }
             let max = self.inner.limits.payload_max_bytes;
             let (inner, secret) = (self.inner.clone(), self.saga.blueprint.is_secret());
+            let call = Call::new(prepared).within(&inner.options.interceptors);
             running.push(Box::pin(async move {
-                let report = attempt::run(prepared, cx, max, secret).await;
+                let report = attempt::run(call, cx, max, secret).await;
                 if let Some(permit) = permit {
                     permit.report(answered(&report), inner.clock.now());
                 }

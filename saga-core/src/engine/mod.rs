@@ -16,6 +16,7 @@ mod error;
 mod handle;
 mod housekeeping;
 mod incarnation;
+mod intercept;
 mod late;
 mod mailbox;
 mod operator;
@@ -50,6 +51,7 @@ pub use check::{CheckReport, Undecodable};
 pub use dependency::{DependencyPolicy, RateLimit, RetryBudget};
 pub use error::{EventError, HistoryError, OpenError, OperatorError, OutcomeError, SignalError, StartError};
 pub use handle::{Failure, HistoryTurn, SagaHandle, SagaOutcome};
+pub use intercept::{Answer, Call, Interceptor};
 pub use operator::Operator;
 #[cfg(feature = "cron")]
 pub use schedule::BadCron;
