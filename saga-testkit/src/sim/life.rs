@@ -1,0 +1,69 @@
+//! One life of a worker: an engine on the simulated journal, until it is dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use saga_core::engine::{EngineBuilder, OpenError};
+use saga_core::journal::Journal as _;
+use saga_core::Engine;
+
+use super::interceptor::SimInterceptor;
+use super::journal::SimJournal;
+use super::process::Process;
+use super::publisher::SimPublisher;
+use super::tape::Entry;
+use super::{OUTAGE, Sim};
+
+/// Rare: a simulation may last for months, and nothing waits for these but a crash, which is told.
+const SELDOM: Duration = Duration::from_secs(24 * 60 * 60);
+const LEASE: Duration = Duration::from_secs(300 * 24 * 60 * 60);
+const KEPT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// An engine, and the process that it runs in.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) engine: Engine,
+    pub(crate) process: Arc<Process>,
+}
+
+impl Life {
+    /// Starts a process in the simulated world, with an engine as `configure` makes it.
+    pub(crate) async fn begin(
+        sim: &Arc<Sim>,
+        configure: impl Fn(EngineBuilder) -> EngineBuilder,
+    ) -> Result<Self, OpenError> {
+        let process = Arc::new(Process::default());
+        sim.locked().process = process.clone();
+        let journal = SimJournal { sim: sim.clone(), process: process.clone() };
+        let engine = Engine::builder(journal)
+            .lease_ttl(LEASE)
+            .poll_interval(SELDOM)
+            .housekeeping_interval(SELDOM)
+            .retention(KEPT)
+            .publisher(SimPublisher(sim.clone()));
+        let engine = configure(engine).interceptor(SimInterceptor(sim.clone())).open().await?;
+        Ok(Self { engine, process })
+    }
+
+    /// Ends the process where it stands. When this returns its lease has lapsed, and another may take over.
+    pub(crate) async fn crash(self, sim: &Arc<Sim>) {
+        let Self { engine, process } = self;
+        process.end();
+        drop(engine);
+        for lease in process.leases() {
+            // One that was closed or fenced before has nothing left to lapse.
+            sim.store.renew_lease(lease, Duration::ZERO).await.ok();
+        }
+        tokio::time::sleep(OUTAGE).await;
+        sim.note(Entry::new("another process starts"));
+    }
+}
+
+impl Sim {
+    /// Ends the present process, as scheduled, and never returns.
+    pub(crate) async fn crash<T>(&self, place: &str) -> T {
+        self.note(Entry::fault(format!("CRASH {place}")));
+        let process = self.process();
+        process.die().await
+    }
+}
