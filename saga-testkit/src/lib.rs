@@ -8,10 +8,12 @@ pub mod nats;
 pub mod postgres;
 pub mod publisher;
 mod sim;
+mod test_engine;
 mod world;
 pub mod zombie;
 
 pub use explore::{Depth, Ending, Explore, ExploreError, Explored, Scene, Violation, explore};
 pub use invariant::{Invariant, Problem};
 pub use sim::{Applied, BadSeed, Effect, Fate, Point, Schedule, Stop};
+pub use test_engine::TestEngine;
 pub use world::{CallFailed, World};

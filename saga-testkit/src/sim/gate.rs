@@ -20,6 +20,7 @@ enum What {
     Undone(String),
     TurnedBack,
     Attention,
+    Started,
     Any,
 }
 
@@ -74,6 +75,11 @@ impl Stop {
         Self { what: What::Attention, side: Side::After }
     }
 
+    /// A saga has started, durably, and nothing of it has begun.
+    pub(crate) fn started() -> Self {
+        Self { what: What::Started, side: Side::After }
+    }
+
     /// The next turn is durable, whatever it holds.
     #[must_use]
     pub fn next_write() -> Self {
@@ -83,6 +89,7 @@ impl Stop {
     fn is_at(&self, side: Side, records: &[Record]) -> bool {
         let is = |record: &Record| match (&self.what, record) {
             (What::Any, _)
+            | (What::Started, Record::Started { .. })
             | (What::TurnedBack, Record::TurnedBack { .. })
             | (What::Attention, Record::NeedsAttention { .. }) => true,
             (What::Done(name), Record::Done { step, .. })
@@ -94,7 +101,7 @@ impl Stop {
     }
 }
 
-/// Stops writes at the place that was asked for.
+/// Holds writes back, until it is told to let them pass.
 #[derive(Debug)]
 pub(crate) struct Gate {
     stop: Mutex<Option<Stop>>,
@@ -109,9 +116,15 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Stops at this place when it is reached.
-    pub(crate) fn set(&self, stop: Stop) {
-        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
+    /// Lets all go on, as far as this place, if there is one.
+    pub(crate) fn open(&self, until: Option<Stop>) {
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        self.open.send_replace(true);
+    }
+
+    /// Holds all writes back.
+    pub(crate) fn close(&self) {
+        self.open.send_replace(false);
     }
 
     /// Returns once the place is reached.
@@ -119,17 +132,11 @@ impl Gate {
         self.reached.notified().await;
     }
 
-    /// Lets all go on.
-    pub(crate) fn open(&self) {
-        *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.open.send_replace(true);
-    }
-
     /// A write is on this side: waits when a stop was asked for here, or holds already.
     pub(crate) async fn pass(&self, side: Side, records: &[Record]) {
         {
             let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
-            if stop.as_ref().is_some_and(|stop| stop.is_at(side, records)) {
+            if *self.open.borrow() && stop.as_ref().is_some_and(|stop| stop.is_at(side, records)) {
                 *stop = None;
                 self.open.send_replace(false);
                 self.reached.notify_one();

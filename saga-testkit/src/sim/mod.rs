@@ -40,6 +40,7 @@ pub(crate) use process::Process;
 pub use schedule::Schedule;
 pub use seed::BadSeed;
 pub(crate) use tape::{Entry, Tape};
+pub(crate) use tell::records as tell_records;
 
 /// The definition whose sagas are simulated, without its types.
 #[derive(Clone, Debug)]
@@ -67,7 +68,7 @@ pub(crate) struct Sim {
     pub(crate) written: Notify,
     /// There may be events to publish.
     events: Notify,
-    gate: gate::Gate,
+    pub(crate) gate: gate::Gate,
     state: Mutex<State>,
 }
 
