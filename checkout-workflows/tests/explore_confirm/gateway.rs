@@ -1,7 +1,5 @@
 //! The fake gateway, each call a point of the schedule.
 
-use std::future::Future;
-
 use checkout_workflows::Money;
 use checkout_workflows::payment::{Authorization, Capture, KeyRules, Operation, Payment, PaymentGateway};
 use futures_util::FutureExt as _;

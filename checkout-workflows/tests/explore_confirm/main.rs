@@ -13,7 +13,7 @@ mod shop;
 use checkout_workflows::payment::KeyRules;
 use checkout_workflows::shop::OrderStatus;
 use checkout_workflows::{ConfirmCheckout, Confirmation};
-use saga_testkit::{Ending, Explored, Scene, World, explore};
+use saga_testkit::{Depth, Ending, Explored, Scene, World, explore};
 use shop::{Bench, Template};
 
 const TOTAL: i64 = 47_293;
@@ -39,21 +39,22 @@ async fn balanced(end: &Ending<'_, Bench, Confirmation>) -> Result<(), String> {
     }
 }
 
-fn explored(rules: KeyRules) -> Explored {
+fn explored(rules: KeyRules, depth: Depth) -> Explored {
     let template = Template::new();
     let explored = explore(async |world: World| scene(&template, rules, world).await).check(balanced).real_io();
-    let explored = explored.run().unwrap();
+    let explored = explored.depth(depth).run().unwrap();
     println!("{explored}");
-    assert!(explored.completed > 100 && explored.rolled_back > 100 && explored.needed_a_human > 10, "{explored}");
     explored
 }
 
 #[test]
-fn a_checkout_ends_well_whatever_goes_wrong_at_a_gateway_that_closes_keys() {
-    explored(KeyRules { closes_keys: true, ..KeyRules::default() });
+fn a_checkout_ends_well_whatever_goes_wrong_and_whatever_then_goes_wrong_on_the_way_back() {
+    let explored = explored(KeyRules::default(), Depth::RollBacks);
+    assert!(explored.completed > 100 && explored.rolled_back > 500 && explored.needed_a_human > 50, "{explored}");
 }
 
 #[test]
-fn a_checkout_ends_well_whatever_goes_wrong_at_a_gateway_that_only_looks_up() {
-    explored(KeyRules::default());
+fn a_checkout_ends_well_also_at_a_gateway_that_closes_no_keys() {
+    let explored = explored(KeyRules { closes_keys: false, ..KeyRules::default() }, Depth::Singles);
+    assert!(explored.completed > 50 && explored.rolled_back > 20, "{explored}");
 }

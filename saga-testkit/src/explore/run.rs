@@ -41,7 +41,7 @@ pub(crate) enum End {
 }
 
 /// What a run came to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Ran {
     pub(crate) visited: Vec<Visited>,
     pub(crate) fired: Vec<(Point, Fate)>,
@@ -50,6 +50,8 @@ pub(crate) struct Ran {
     pub(crate) end: Option<End>,
     /// Whether there were dead letters on the way.
     pub(crate) called: bool,
+    /// How things stood by the journal when the saga turned back, if it did.
+    pub(crate) turned: Option<String>,
     pub(crate) problem: Option<Problem>,
     pub(crate) story: Vec<String>,
 }
@@ -103,18 +105,19 @@ where
     }
     let ended = lives(&sim, &world, &scene, check).await;
     let state = sim.locked();
-    let (end, called, reached, problem) = match ended {
-        Ok(Ended { end, called, reached }) => (Some(end), called, reached, None),
-        Err(problem) => (None, false, BTreeSet::new(), Some(problem)),
-    };
     let (visited, fired, story) = (state.visited.clone(), state.fired.clone(), state.tape.tell());
-    Ran { visited, fired, reached, end, called, problem, story }
+    let ran = Ran { visited, fired, story, ..Ran::default() };
+    match ended {
+        Ok(Ended { end, called, reached, turned }) => Ran { end: Some(end), called, reached, turned, ..ran },
+        Err(problem) => Ran { problem: Some(problem), ..ran },
+    }
 }
 
 struct Ended {
     end: End,
     called: bool,
     reached: BTreeSet<String>,
+    turned: Option<String>,
 }
 
 /// One process after the other, until the saga is over.
@@ -392,7 +395,8 @@ where
         SagaOutcome::NeedsAttention(_) => End::Attention,
     };
     let called = !progress.letters.is_empty();
-    Ok(Ended { end, called, reached: told.iter().flat_map(|saga| reached(sim, saga)).collect() })
+    let turned = told.iter().find(|saga| saga.summary.header.id == id).and_then(invariant::turned);
+    Ok(Ended { end, called, reached: told.iter().flat_map(|saga| reached(sim, saga)).collect(), turned })
 }
 
 fn said(panic: &(dyn std::any::Any + Send)) -> String {

@@ -50,10 +50,12 @@ where
     sound(explore, &all_goes_well, &base)?;
     let mut level = vec![(all_goes_well, base)];
     for depth in 1..=2 {
-        let schedules: Vec<Schedule> = level
-            .iter()
-            .flat_map(|(schedule, ran)| further(schedule, ran, depth > 1 && explore.depth == Depth::RollBacks))
-            .collect();
+        let roll_backs = depth > 1 && explore.depth == Depth::RollBacks;
+        if roll_backs {
+            level = ways_back(level);
+        }
+        let schedules: Vec<Schedule> =
+            level.iter().flat_map(|(schedule, ran)| further(schedule, ran, roll_backs)).collect();
         let runs = parallel(&schedules, |schedule| once(explore, &Plan::Scheduled(schedule.clone())));
         level = schedules.into_iter().zip(runs).collect();
         for (schedule, ran) in &level {
@@ -85,6 +87,17 @@ where
         sound(explore, &schedule, &ran)?;
     }
     Ok(())
+}
+
+/// One run for each way in which things can stand when the saga turns back: by what the journal knows of each
+/// step, and by whether what went wrong had its effect.
+fn ways_back(level: Vec<(Schedule, Ran)>) -> Vec<(Schedule, Ran)> {
+    let mut known = BTreeSet::new();
+    let mut is_new = |(_, ran): &(Schedule, Ran)| {
+        let effects: Vec<Option<bool>> = ran.fired.iter().map(|(_, fate)| fate.has_effect()).collect();
+        ran.turned.as_ref().is_some_and(|turned| known.insert((turned.clone(), effects)))
+    };
+    level.into_iter().filter(|run| is_new(run)).collect()
 }
 
 /// The schedules that go one step further than this one: one more thing goes wrong, after all that has.

@@ -16,6 +16,7 @@ use saga_core::journal::{DeadLetter, LockEntry, SagaSummary};
 use saga_core::machine::Record;
 use saga_core::{SagaId, StepName};
 
+pub(crate) use owed::turned;
 pub use problem::{Invariant, Problem};
 
 use crate::sim::{Cast, Effect};

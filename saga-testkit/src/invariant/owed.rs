@@ -13,7 +13,9 @@ use crate::sim::Cast;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
     /// It may have happened.
-    pub(super) perhaps: bool,
+    perhaps: bool,
+    /// It is known what it left.
+    done: bool,
     /// An attempt is under way.
     running: bool,
     /// It was compensated since.
@@ -35,7 +37,7 @@ impl Books {
         match record {
             Record::Begun { step, op: Op::Run, .. } => self.of(step).running = true,
             Record::Delegated { step, .. } => *self.of(step) = Known { perhaps: true, ..Known::default() },
-            Record::Done { step, .. } => *self.of(step) = Known { perhaps: true, ..Known::default() },
+            Record::Done { step, .. } => *self.of(step) = Known { perhaps: true, done: true, ..Known::default() },
             Record::Failed { step, op: Op::Run, fault, .. } => {
                 let known = self.of(step);
                 known.perhaps |= fault.effect == Effect::Unknown;
@@ -51,7 +53,12 @@ impl Books {
             }
             Record::Probed { step, answer: ProbeAnswer::Applied(_) }
             | Record::Watched { step, answer: ProbeAnswer::Applied(_), .. } => {
-                *self.of(step) = Known { perhaps: true, ..Known::default() };
+                *self.of(step) = Known { perhaps: true, done: true, ..Known::default() };
+            }
+            // Whether it came late after all could not be found out: it is compensated again.
+            Record::NeedsAttention { step: Some(step), op: Op::Compensate, .. } => {
+                let known = self.of(step);
+                (known.perhaps, known.undone) = (true, false);
             }
             Record::Compensated { step, .. }
             | Record::Resolved { step: Some(step), op: Op::Compensate, resolution: Resolution::Skip, .. } => {
@@ -71,6 +78,18 @@ impl Books {
             cast.plan.steps()[index].compensate.is_some().then_some((step, index))
         })
     }
+}
+
+/// What is known of each step when the saga turns back, in one line; none when it does not.
+pub(crate) fn turned(saga: &Told) -> Option<String> {
+    let mut books = Books::default();
+    for record in saga.records() {
+        books.take(record);
+        if matches!(record, Record::TurnedBack { .. } | Record::Reopened) {
+            return Some(format!("{:?}", books.0));
+        }
+    }
+    None
 }
 
 pub(super) fn check(view: &View<'_>) -> Result<(), Problem> {

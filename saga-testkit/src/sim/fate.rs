@@ -128,6 +128,23 @@ impl Fate {
         matches!(self, Self::CrashBefore | Self::CrashAfter)
     }
 
+    /// Whether the effect is there by it at once; none when it comes late.
+    pub(crate) fn has_effect(self) -> Option<bool> {
+        match self {
+            Self::AnswerLost | Self::TimedOut | Self::UnknownWith | Self::CrashAfter => Some(true),
+            Self::Late | Self::UnknownLate => None,
+            Self::Refused
+            | Self::Unsent
+            | Self::RequestLost
+            | Self::UnknownWithout
+            | Self::CrashBefore
+            | Self::Early
+            | Self::Twice
+            | Self::TooLate
+            | Self::Never => Some(false),
+        }
+    }
+
     /// For people: what it means.
     pub(crate) fn meaning(self) -> &'static str {
         match self {
