@@ -50,11 +50,17 @@ pub enum Depth {
 ///     let definition = Definition::build("hold", 1, |saga, cents| {
 ///         let hold = step_fn(move |cx: StepContext, cents: i64| {
 ///             let world = holds.clone();
-///             async move { Ok(drop(world.apply(cx.key(), format!("{cents} held")))) }
+///             async move {
+///                 world.apply(cx.key(), format!("{cents} held"));
+///                 Ok(cents)
+///             }
 ///         });
-///         let hold = hold.compensate(move |cx, _cents, _outcome: Outcome<()>| {
+///         let hold = hold.compensate(move |cx, _cents, _outcome: Outcome<i64>| {
 ///             let world = releases.clone();
-///             async move { Ok(drop(world.undo(cx.step_key()))) }
+///             async move {
+///                 world.undo(cx.step_key());
+///                 Ok(())
+///             }
 ///         });
 ///         let held = saga.compensatable("hold", hold, cents);
 ///         saga.returns(held)

@@ -21,7 +21,7 @@ use crate::sim::{Cast, Entry, Fate, Foreign, Life, Point, Schedule, Sim, Visited
 const KEY: &str = "saga";
 /// When nothing is written for so long, nothing will be.
 const QUIET: Duration = Duration::from_secs(400 * 24 * 60 * 60);
-/// When nothing is written for so long while a human is needed, everything waits for him.
+/// When nothing is written for so long while a human is needed, everything waits for that.
 const PATIENCE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// Until then what is over has published its events.
 const PUBLISHED: Duration = Duration::from_secs(60 * 60);
@@ -271,7 +271,7 @@ async fn tell<K, I, O>(
 enum Standing {
     Busy,
     Ended,
-    /// All that is not over waits for a human.
+    /// A human is needed.
     Waits(Vec<DeadLetter>),
 }
 
@@ -286,20 +286,19 @@ async fn open_letters(sim: &Sim) -> Result<Vec<DeadLetter>, Problem> {
 }
 
 async fn standing(sim: &Sim) -> Result<Standing, Problem> {
-    let mut waits = false;
+    let (mut waits, mut busy) = (false, false);
     for saga in sagas(sim).await? {
         match saga.status {
             SagaStatus::Ended(_) => {}
             // It waits for a human from the beginning, and that is right.
             SagaStatus::NeedsAttention if saga.header.definition == LATE_SIGNAL => {}
             SagaStatus::NeedsAttention => waits = true,
-            SagaStatus::Running | SagaStatus::Waiting | SagaStatus::Watching | SagaStatus::Retained => {
-                return Ok(Standing::Busy);
-            }
+            SagaStatus::Running | SagaStatus::Waiting | SagaStatus::Watching | SagaStatus::Retained => busy = true,
         }
     }
+    // Others may wait for the one that waits for a human: its parent, its child, who wants its locks.
     if !waits {
-        return Ok(Standing::Ended);
+        return Ok(if busy { Standing::Busy } else { Standing::Ended });
     }
     let mut letters = open_letters(sim).await?;
     letters.retain(|letter| letter.definition != LATE_SIGNAL);

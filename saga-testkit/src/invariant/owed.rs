@@ -18,6 +18,8 @@ pub(super) struct Known {
     done: bool,
     /// An attempt is under way.
     running: bool,
+    /// It is a saga of its own, which answers for itself.
+    child: bool,
     /// It was compensated since.
     undone: bool,
 }
@@ -36,7 +38,9 @@ impl Books {
     pub(super) fn take(&mut self, record: &Record) {
         match record {
             Record::Begun { step, op: Op::Run, .. } => self.of(step).running = true,
-            Record::Delegated { step, .. } => *self.of(step) = Known { perhaps: true, ..Known::default() },
+            Record::Delegated { step, .. } => *self.of(step) = Known { perhaps: true, child: true, ..Known::default() },
+            // A child that has failed is rolled back.
+            Record::Failed { step, op: Op::Run, .. } if self.of(step).child => *self.of(step) = Known::default(),
             Record::Done { step, .. } => *self.of(step) = Known { perhaps: true, done: true, ..Known::default() },
             Record::Failed { step, op: Op::Run, fault, .. } => {
                 let known = self.of(step);
@@ -75,7 +79,10 @@ impl Books {
     pub(super) fn owed<'a>(&'a self, cast: &'a Cast) -> impl Iterator<Item = (&'a StepName, usize)> {
         self.0.iter().filter(|(_, known)| known.is_owed()).filter_map(|(step, _)| {
             let index = origin(cast, step)?;
-            cast.plan.steps()[index].compensate.is_some().then_some((step, index))
+            let planned = &cast.plan.steps()[index];
+            // Of a list it is the items that are undone.
+            let is_list = planned.each.is_some() && planned.name == *step;
+            (planned.compensate.is_some() && !is_list).then_some((step, index))
         })
     }
 }

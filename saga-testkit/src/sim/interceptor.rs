@@ -24,7 +24,8 @@ pub(crate) struct Who {
     pub(crate) label: String,
     pub(crate) step: String,
     pub(crate) op: Op,
-    pub(crate) attempt: u32,
+    /// Whether it is carried out late, when nobody waits for it any more.
+    pub(crate) late: bool,
 }
 
 /// Stands between the engine and the user's steps.
@@ -79,6 +80,6 @@ impl SimInterceptor {
 
     fn later(&self, who: Who, cx: &StepContext, call: Call) {
         let made = call.make(cx);
-        self.0.later(LateCall::of_attempt(who, async move { drop(made.await) }));
+        self.0.later(LateCall::of_attempt(Who { late: true, ..who }, async move { drop(made.await) }));
     }
 }

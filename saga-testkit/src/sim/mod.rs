@@ -168,7 +168,7 @@ impl Sim {
     /// The attempt's name in this simulation.
     pub(crate) fn who(&self, cx: &StepContext) -> Who {
         let label = self.locked().label(cx.definition(), cx.step().as_str());
-        Who { saga: cx.saga_id(), label, step: cx.step().to_string(), op: cx.op(), attempt: cx.attempt() }
+        Who { saga: cx.saga_id(), label, step: cx.step().to_string(), op: cx.op(), late: false }
     }
 
     /// Whether this is on the schedule.
@@ -213,11 +213,13 @@ impl State {
     }
 
     fn visit(&mut self, point: Point, fates: &'static [Fate]) -> Option<Fate> {
+        // What a human has put in order stays so.
+        let fates = if self.healed { &[] } else { fates };
         let fate = match &mut self.dice {
+            Some(_) if fates.is_empty() => None,
             Some(dice) => dice.roll(fates),
             None => self.schedule.fate(&point).filter(|fate| fates.contains(fate)),
         };
-        let fate = fate.filter(|_| !self.healed);
         if let Some(fate) = fate {
             self.fired.push((point.clone(), fate));
             if !fate.is_crash() {

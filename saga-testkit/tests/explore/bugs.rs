@@ -50,9 +50,9 @@ impl Step for Buggy {
             Bug::KeyPerAttempt => format!("{}-{}", cx.key(), cx.attempt()),
             _ => cx.key().to_string(),
         };
-        match self.world().call(what, move || drop(world.apply(key, what))).await {
+        match self.world().call(what, move || world.apply(key, what)).await {
             Err(_) if self.bug == Bug::TimeOutIsRefusal => Err(StepError::rejected("no answer: let us call that no")),
-            answer => Ok(answer.map(|()| n + 1)?),
+            answer => Ok(answer.map(|_| n + 1)?),
         }
     }
 
@@ -74,8 +74,14 @@ impl Compensation for Buggy {
                 Ok(())
             }
             Bug::UndoesOnlyWhatIsDone if outcome == Outcome::Unknown => Ok(()),
-            Bug::UndoesUnderItsOwnKey => Ok(drop(world.undo(cx.key()))),
-            Bug::Forgets => Ok(drop(world.undo_and_forget(key))),
+            Bug::UndoesUnderItsOwnKey => {
+                world.undo(cx.key());
+                Ok(())
+            }
+            Bug::Forgets => {
+                world.undo_and_forget(key);
+                Ok(())
+            }
             Bug::UndoWorksOnce if world.undo(key) => Ok(()),
             Bug::UndoWorksOnce => Err(StepError::rejected("there is nothing to undo")),
             Bug::KeyPerAttempt | Bug::TimeOutIsRefusal | Bug::UndoesOnlyWhatIsDone => {
