@@ -7,6 +7,7 @@ mod invariant;
 pub mod nats;
 pub mod postgres;
 pub mod publisher;
+pub mod random;
 mod sim;
 mod test_engine;
 mod world;

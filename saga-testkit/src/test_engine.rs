@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_core::engine::{EngineBuilder, Resolution, Signalled};
+use saga_core::engine::{EngineBuilder, Resolution, Signalled, StartError};
 use saga_core::journal::Journal as _;
 use saga_core::machine::{Record, decode_turn};
 use saga_core::{Checkpoint, Definition, Engine, SagaId, SagaOutcome};
@@ -14,6 +14,9 @@ use crate::sim::{Cast, Fate, Life, Point, Schedule, Sim, Stop, tell_records};
 
 /// When nothing is written for so long, nothing will be.
 const QUIET: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// What is under way has come to its end by then.
+const A_MOMENT: Duration = Duration::from_millis(1);
 
 type Configure = Arc<dyn Fn(EngineBuilder) -> EngineBuilder + Send + Sync>;
 
@@ -52,6 +55,8 @@ pub struct TestEngine<I, O> {
     world: World,
     definition: Definition<I, O>,
     configure: Configure,
+    /// Starts sagas and sends signals, as another process would.
+    client: Engine,
     life: Option<Life>,
 }
 
@@ -78,7 +83,9 @@ impl<I: Checkpoint + Clone, O: Send + 'static> TestEngine<I, O> {
         let (world, definition) = (world.clone(), definition.clone());
         world.sim.cast(Cast { definition: definition.name().to_owned(), plan: definition.plan().clone() });
         world.sim.gate.close();
-        let mut engine = Self { world, definition, configure: Arc::new(configure), life: None };
+        let client = Life::outside(&world.sim, |engine| configure(engine.register(&definition))).await;
+        let client = client.unwrap_or_else(|problem| panic!("the engine does not open: {problem}"));
+        let mut engine = Self { world, definition, configure: Arc::new(configure), client, life: None };
         engine.begin().await;
         engine
     }
@@ -100,23 +107,22 @@ impl<I: Checkpoint + Clone, O: Send + 'static> TestEngine<I, O> {
         self.sim().plan(point, fate);
     }
 
-    /// Starts a saga. When this returns it is durable, and none of its steps has begun.
+    /// Starts a saga, as another process would. When this returns it is durable, and nothing of it has begun.
     ///
     /// # Panics
     /// When it does not start.
-    pub async fn start(&mut self, key: &str, input: I) {
-        self.sim().gate.open(Some(Stop::started()));
-        let sim = self.sim().clone();
-        let engine = self.engine().clone();
-        let started = tokio::select! {
-            biased;
-            () = sim.gate.reached() => Ok(()),
-            started = engine.start(&self.definition, key, input) => started.map(drop),
-        };
-        sim.gate.close();
-        if let Err(problem) = started {
+    pub async fn start(&self, key: &str, input: I) {
+        if let Err(problem) = self.try_start(key, input).await {
             panic!("{key} does not start: {problem}");
         }
+    }
+
+    /// As [`TestEngine::start`], for starts that are to be refused.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn try_start(&self, key: &str, input: I) -> Result<(), StartError> {
+        self.client.start(&self.definition, key, input).await.map(drop)
     }
 
     /// Lets everything go on as far as this place. When this returns it is reached, and everything stands still.
@@ -135,6 +141,20 @@ impl<I: Checkpoint + Clone, O: Send + 'static> TestEngine<I, O> {
             }
             self.restart().await;
         }
+    }
+
+    /// Lets one write through, if there is one to be made: an attempt that is under way, or due, comes to its end.
+    pub async fn write_once(&mut self) {
+        let sim = self.sim().clone();
+        sim.gate.open(Some(Stop::next_write()));
+        tokio::select! {
+            biased;
+            () = sim.gate.reached() => {}
+            () = self.crashed() => self.restart().await,
+            // Nothing is under way that could be written.
+            () = tokio::time::sleep(A_MOMENT) => {}
+        }
+        sim.gate.close();
     }
 
     /// Ends the worker where it stands, and starts another one, which takes over.
@@ -171,7 +191,7 @@ impl<I: Checkpoint + Clone, O: Send + 'static> TestEngine<I, O> {
     /// # Panics
     /// When there is no such saga.
     pub async fn outcome_now(&self, key: &str) -> Option<SagaOutcome<O>> {
-        let handle = self.engine().handle(&self.definition, self.id(key).await);
+        let handle = self.client.handle(&self.definition, self.id(key).await);
         handle.outcome_now().await.unwrap_or_else(|problem| panic!("{key}: {problem}"))
     }
 
@@ -196,7 +216,7 @@ impl<I: Checkpoint + Clone, O: Send + 'static> TestEngine<I, O> {
     /// # Panics
     /// When it cannot be sent.
     pub async fn signal<T: Checkpoint>(&self, key: &str, signal: &str, payload: &T, message_id: &str) -> Signalled {
-        let sent = self.engine().signal(self.definition.name(), key, signal, payload, message_id).await;
+        let sent = self.client.signal(self.definition.name(), key, signal, payload, message_id).await;
         sent.unwrap_or_else(|problem| panic!("{signal}: {problem}"))
     }
 

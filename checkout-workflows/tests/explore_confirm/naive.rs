@@ -108,7 +108,8 @@ fn an_ignored_error_of_the_roll_back_leaves_the_customers_money_held() {
 fn neither_of_the_two_defects_is_in_the_flow_that_runs() {
     let template = super::Template::new();
     let rules = KeyRules::default();
-    let ours = explore(async |world: World| super::scene(&template, rules, world).await).check(super::balanced).real_io();
+    let ours =
+        explore(async |world: World| super::scene(&template, rules, world).await).check(super::balanced).real_io();
     for seed in [
         "v1:call:capture#1=crash-before",
         "v1:call:capture#1=crash-after",

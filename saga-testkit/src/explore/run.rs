@@ -61,7 +61,11 @@ pub(crate) struct Ran {
 pub(crate) enum Plan {
     Scheduled(Schedule),
     /// By chance.
-    Dice { seed: u64, one_in: u32, most: u32 },
+    Dice {
+        seed: u64,
+        one_in: u32,
+        most: u32,
+    },
 }
 
 /// How far a run has come, over all crashes.
@@ -133,8 +137,10 @@ where
 {
     let mut progress = Progress::default();
     loop {
-        let configure = |engine: saga_core::engine::EngineBuilder| (scene.configure)(engine.register(&scene.definition));
-        let life = Life::begin(sim, configure).await.map_err(|error| lost(format!("the engine does not open: {error}")))?;
+        let configure =
+            |engine: saga_core::engine::EngineBuilder| (scene.configure)(engine.register(&scene.definition));
+        let life =
+            Life::begin(sim, configure).await.map_err(|error| lost(format!("the engine does not open: {error}")))?;
         let over = tokio::select! {
             biased;
             () = life.process.crashed() => None,
@@ -204,7 +210,8 @@ where
 fn stuck<K, I, O>(sim: &Sim, scene: &Scene<K, I, O>) -> Problem {
     let state = sim.locked();
     let waits = state.cast.as_ref().is_some_and(|cast| cast.plan.steps().iter().any(|step| step.kind == Kind::Signal));
-    let hint = if waits && scene.signals.is_empty() { "; is there a `Scene::signal` for what it waits for?" } else { "" };
+    let hint =
+        if waits && scene.signals.is_empty() { "; is there a `Scene::signal` for what it waits for?" } else { "" };
     lost(format!("nothing has happened for {} days, and the saga is not over{hint}", QUIET.as_secs() / 86_400))
 }
 
@@ -256,7 +263,8 @@ async fn tell<K, I, O>(
         let payload: &Payload = payload.as_ref().map_err(|error| lost(format!("the signal {name}: {error}")))?;
         for _ in 0..times {
             let sent = engine.signal(scene.definition.name(), KEY, name, payload, &format!("{name}-{index}")).await;
-            let sent = sent.map_err(|error| Problem::new(Invariant::Signals, format!("{name} was not sent: {error}")))?;
+            let sent =
+                sent.map_err(|error| Problem::new(Invariant::Signals, format!("{name} was not sent: {error}")))?;
             sim.note(Entry::new(match sent {
                 Signalled::Accepted => format!("{name} is signalled"),
                 Signalled::Duplicate => format!("{name} is signalled again, and known"),
@@ -306,18 +314,15 @@ async fn standing(sim: &Sim) -> Result<Standing, Problem> {
 }
 
 /// A human answers: nothing goes wrong any more, try again.
-async fn operate(
-    sim: &Sim,
-    engine: &Engine,
-    letters: &[DeadLetter],
-    progress: &mut Progress,
-) -> Result<(), Problem> {
+async fn operate(sim: &Sim, engine: &Engine, letters: &[DeadLetter], progress: &mut Progress) -> Result<(), Problem> {
     sim.heal();
     progress.rounds += 1;
     if progress.rounds > ROUNDS {
         let errors: Vec<String> = letters.iter().map(|letter| format!("{:?}: {}", letter.step, letter.error)).collect();
         let errors = errors.join("; ");
-        return Err(lost(format!("{ROUNDS} times a human said `try again` with all in order, and it still waits: {errors}")));
+        return Err(lost(format!(
+            "{ROUNDS} times a human said `try again` with all in order, and it still waits: {errors}"
+        )));
     }
     for letter in letters {
         let Some(step) = &letter.step else {
@@ -406,7 +411,8 @@ fn said(panic: &(dyn std::any::Any + Send)) -> String {
 /// What of the saga's definition the run has come to, by name.
 fn reached(sim: &Sim, saga: &Told) -> Vec<String> {
     let state = sim.locked();
-    let label = |step: &str| state.label(&saga.summary.header.definition, step.split_once('[').map_or(step, |(of, _)| of));
+    let label =
+        |step: &str| state.label(&saga.summary.header.definition, step.split_once('[').map_or(step, |(of, _)| of));
     let name = |record: &Record| match record {
         Record::Begun { step, op: Op::Run, .. } | Record::Done { step, .. } | Record::Delegated { step, .. } => {
             Some(label(step.as_str()))

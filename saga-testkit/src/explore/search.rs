@@ -192,7 +192,10 @@ fn parallel<T: Sync, R: Send>(tasks: &[T], run: impl Fn(&T) -> R + Sync) -> Vec<
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while let Some((nth, task)) = { let nth = next.fetch_add(1, Ordering::Relaxed); tasks.get(nth).map(|task| (nth, task)) } {
+                while let Some((nth, task)) = {
+                    let nth = next.fetch_add(1, Ordering::Relaxed);
+                    tasks.get(nth).map(|task| (nth, task))
+                } {
                     let answer = run(task);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((nth, answer));
                 }

@@ -16,13 +16,20 @@ pub(super) fn check(view: &View<'_>) -> Result<(), Problem> {
         let open: BTreeSet<_> = letters(view, id).collect();
         let waits = status == SagaStatus::NeedsAttention;
         if waits == open.is_empty() {
-            let what = if waits { "waits for a human, and no dead letter tells" } else { "has a dead letter, and does not wait" };
+            let what = if waits {
+                "waits for a human, and no dead letter tells"
+            } else {
+                "has a dead letter, and does not wait"
+            };
             return Problem::err(Invariant::DeadLetters, format!("the saga {what}"));
         }
         let told = told(saga);
         if let Some((step, op)) = open.symmetric_difference(&told).next() {
             let step = step.as_ref().map_or_else(|| "the saga".to_owned(), ToString::to_string);
-            return Problem::err(Invariant::DeadLetters, format!("{op} of {step}: the letter and the history disagree"));
+            return Problem::err(
+                Invariant::DeadLetters,
+                format!("{op} of {step}: the letter and the history disagree"),
+            );
         }
         if saga.is_main(view.cast) {
             nothing_swallowed(view.cast, saga)?;

@@ -21,10 +21,12 @@ pub(super) fn check(view: &View<'_>) -> Result<(), Problem> {
     }
     let main = view.sagas.iter().find(|saga| saga.is_main(view.cast));
     match main.map(|saga| saga.summary.status) {
-        Some(SagaStatus::Ended(End::RolledBack)) if view.over => match view.effects.iter().find(|left| is_left(view, left)) {
-            Some(left) => wrong(format!("the saga is rolled back, and this still stands: {}", left.what)),
-            None => Ok(()),
-        },
+        Some(SagaStatus::Ended(End::RolledBack)) if view.over => {
+            match view.effects.iter().find(|left| is_left(view, left)) {
+                Some(left) => wrong(format!("the saga is rolled back, and this still stands: {}", left.what)),
+                None => Ok(()),
+            }
+        }
         Some(SagaStatus::Ended(End::Completed)) => match view.effects.iter().find(|gone| is_gone(view, gone)) {
             Some(gone) => wrong(format!("the saga is completed, and this does not stand: {}", gone.what)),
             None => Ok(()),

@@ -24,7 +24,10 @@ fn follow(saga: &Told) -> Result<(), Problem> {
                 return Problem::err(Invariant::Keys, format!("{step} is given another input under the same key"));
             }
             if now.0 < before.0 || *op == Op::Run && now.0 > before.0 && books.of(step).is_owed() {
-                return Problem::err(Invariant::Keys, format!("{step} has a new key while the old one may have done it"));
+                return Problem::err(
+                    Invariant::Keys,
+                    format!("{step} has a new key while the old one may have done it"),
+                );
             }
             known.insert((step.clone(), *op), now);
         }

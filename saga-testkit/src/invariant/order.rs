@@ -19,7 +19,10 @@ fn follow(cast: &Cast, saga: &Told) -> Result<(), Problem> {
             && let Some(index) = origin(cast, step)
             && let Some((later, _)) = books.owed(cast).find(|(_, later)| cast.plan.is_before(index, *later))
         {
-            return Problem::err(Invariant::ReverseOrder, format!("{step} is undone before {later}, which came after it"));
+            return Problem::err(
+                Invariant::ReverseOrder,
+                format!("{step} is undone before {later}, which came after it"),
+            );
         }
         books.take(record);
     }

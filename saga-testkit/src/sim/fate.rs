@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use saga_core::definition::{Kind, StepPlan};
 use saga_core::Op;
+use saga_core::definition::{Kind, StepPlan};
 
 use super::seed::BadSeed;
 

@@ -20,7 +20,6 @@ enum What {
     Undone(String),
     TurnedBack,
     Attention,
-    Started,
     Any,
 }
 
@@ -75,11 +74,6 @@ impl Stop {
         Self { what: What::Attention, side: Side::After }
     }
 
-    /// A saga has started, durably, and nothing of it has begun.
-    pub(crate) fn started() -> Self {
-        Self { what: What::Started, side: Side::After }
-    }
-
     /// The next turn is durable, whatever it holds.
     #[must_use]
     pub fn next_write() -> Self {
@@ -89,11 +83,11 @@ impl Stop {
     fn is_at(&self, side: Side, records: &[Record]) -> bool {
         let is = |record: &Record| match (&self.what, record) {
             (What::Any, _)
-            | (What::Started, Record::Started { .. })
             | (What::TurnedBack, Record::TurnedBack { .. })
             | (What::Attention, Record::NeedsAttention { .. }) => true,
-            (What::Done(name), Record::Done { step, .. })
-            | (What::Undone(name), Record::Compensated { step, .. }) => step.as_str() == name,
+            (What::Done(name), Record::Done { step, .. }) | (What::Undone(name), Record::Compensated { step, .. }) => {
+                step.as_str() == name
+            }
             (What::Begun(name, wanted), Record::Begun { step, op, .. }) => step.as_str() == name && op == wanted,
             _ => false,
         };
@@ -132,17 +126,18 @@ impl Gate {
         self.reached.notified().await;
     }
 
-    /// A write is on this side: waits when a stop was asked for here, or holds already.
+    /// A turn is on this side of being written: waits when a stop was asked for here, or all is held back.
     pub(crate) async fn pass(&self, side: Side, records: &[Record]) {
-        {
-            let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
-            if *self.open.borrow() && stop.as_ref().is_some_and(|stop| stop.is_at(side, records)) {
-                *stop = None;
-                self.open.send_replace(false);
-                self.reached.notify_one();
-            }
+        if self.is_stop(side, records) {
+            self.open.send_replace(false);
+            self.reached.notify_one();
         }
         // The gate lives as long as the simulation: its sender is never gone.
         self.open.subscribe().wait_for(|open| *open).await.ok();
+    }
+
+    fn is_stop(&self, side: Side, records: &[Record]) -> bool {
+        let mut stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        stop.take_if(|stop| stop.is_at(side, records)).is_some()
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use saga_core::Engine;
 use saga_core::engine::{EngineBuilder, OpenError};
 use saga_core::journal::Journal as _;
-use saga_core::Engine;
 
 use super::interceptor::SimInterceptor;
 use super::journal::SimJournal;
@@ -14,7 +14,8 @@ use super::publisher::SimPublisher;
 use super::tape::Entry;
 use super::{OUTAGE, Sim};
 
-/// Rare: a simulation may last for months, and nothing waits for these but a crash, which is told.
+/// Rare, because a simulation may last for months: what there is to do is told at once, as a rule.
+const POLL: Duration = Duration::from_secs(60 * 60);
 const SELDOM: Duration = Duration::from_secs(24 * 60 * 60);
 const LEASE: Duration = Duration::from_secs(300 * 24 * 60 * 60);
 const KEPT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -34,10 +35,27 @@ impl Life {
     ) -> Result<Self, OpenError> {
         let process = Arc::new(Process::default());
         sim.locked().process = process.clone();
+        Self::on(sim, process, configure).await
+    }
+
+    /// A process outside of the simulated one, which nothing ends.
+    pub(crate) async fn outside(
+        sim: &Arc<Sim>,
+        configure: impl Fn(EngineBuilder) -> EngineBuilder,
+    ) -> Result<Engine, OpenError> {
+        let configure = |engine| configure(engine).client_only();
+        Self::on(sim, Arc::new(Process::default()), configure).await.map(|life| life.engine)
+    }
+
+    async fn on(
+        sim: &Arc<Sim>,
+        process: Arc<Process>,
+        configure: impl Fn(EngineBuilder) -> EngineBuilder,
+    ) -> Result<Self, OpenError> {
         let journal = SimJournal { sim: sim.clone(), process: process.clone() };
         let engine = Engine::builder(journal)
             .lease_ttl(LEASE)
-            .poll_interval(SELDOM)
+            .poll_interval(POLL)
             .housekeeping_interval(SELDOM)
             .retention(KEPT)
             .publisher(SimPublisher(sim.clone()));

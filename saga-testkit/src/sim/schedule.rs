@@ -123,7 +123,9 @@ mod tests {
 
     #[test]
     fn what_is_no_schedule_is_refused() {
-        for text in ["", "v2:", "v1:x", "v1:run:a=refused", "v1:write#1=burnt", "v1:undo:a#1=late", "v1:run:%zz;#1=late"] {
+        for text in
+            ["", "v2:", "v1:x", "v1:run:a=refused", "v1:write#1=burnt", "v1:undo:a#1=late", "v1:run:%zz;#1=late"]
+        {
             assert!(text.parse::<Schedule>().is_err(), "{text}");
         }
         assert!("v1:".parse::<Schedule>().unwrap().is_empty());

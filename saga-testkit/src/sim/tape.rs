@@ -58,5 +58,9 @@ pub(crate) fn clock(at: Duration) -> String {
         return format!("{:.3}s", at.as_secs_f64());
     }
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    if days > 0 { format!("{days}d {hours:02}:{minutes:02}") } else { format!("{hours:02}:{minutes:02}:{:02}", seconds % 60) }
+    if days > 0 {
+        format!("{days}d {hours:02}:{minutes:02}")
+    } else {
+        format!("{hours:02}:{minutes:02}:{:02}", seconds % 60)
+    }
 }

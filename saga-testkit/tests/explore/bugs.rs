@@ -4,9 +4,10 @@ use insta::assert_snapshot;
 use saga_core::{
     Compensation, Definition, Outcome, Probe, SagaOutcome, Step, StepContext, StepError, async_trait, step_fn,
 };
+use saga_testkit::random::Honest;
 use saga_testkit::{Ending, ExploreError, Invariant, Scene, Violation, World, explore};
 
-use super::shop::{Honest, honest, quick};
+use super::shop::{honest, quick};
 
 /// What is wrong with the middle step of a saga.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +46,12 @@ impl Step for Buggy {
     type Output = i64;
 
     async fn run(&self, cx: &StepContext, n: i64) -> Result<i64, StepError> {
-        let (world, what) = (self.world(), self.honest.what);
+        let (world, what) = (self.world(), self.honest.what.clone());
         let key = match self.bug {
             Bug::KeyPerAttempt => format!("{}-{}", cx.key(), cx.attempt()),
             _ => cx.key().to_string(),
         };
-        match self.world().call(what, move || world.apply(key, what)).await {
+        match self.world().call(&self.honest.what, move || world.apply(key, what)).await {
             Err(_) if self.bug == Bug::TimeOutIsRefusal => Err(StepError::rejected("no answer: let us call that no")),
             answer => Ok(answer.map(|_| n + 1)?),
         }

@@ -93,9 +93,8 @@ fn everything(world: &World) -> Definition<i64, i64> {
         let each = saga.for_each("take").at_once(2);
         let taken = each.compensatable(honest(world, "item taken"), items).retry(quick());
         let several = taken.map(|taken: Vec<i64>| taken.len() > 1);
-        let _ = saga.when("several", several, |saga| {
-            saga.compensatable("wrap", honest(world, "wrapped"), n).retry(quick())
-        });
+        let _ = saga
+            .when("several", several, |saga| saga.compensatable("wrap", honest(world, "wrapped"), n).retry(quick()));
         saga.parallel(|group| {
             group.branch(|saga| saga.compensatable("left", honest(world, "left done"), n).retry(quick()));
             group.branch(|saga| saga.compensatable("right", honest(world, "right done"), n).retry(quick()));
@@ -112,7 +111,8 @@ fn everything(world: &World) -> Definition<i64, i64> {
 
 #[test]
 fn everything_that_a_definition_can_hold_is_explored() {
-    let explored = explore(async |world: World| Scene::new(everything(&world), 1)).run().unwrap();
+    let explored = explore(async |world: World| Scene::new(everything(&world), 1));
+    let explored = explored.depth(Depth::Singles).walks(100, 1).run().unwrap();
     for what in ["cart", "take", "undo of take", "several", "undo of pack", "parcel/pack", "undo of parcel/pack"] {
         assert!(explored.reached().contains(what), "{what}: {:?}", explored.reached());
     }
