@@ -262,9 +262,13 @@ async fn tell<K, I, O>(
         let (name, payload) = &scene.signals[index];
         let payload: &Payload = payload.as_ref().map_err(|error| lost(format!("the signal {name}: {error}")))?;
         for _ in 0..times {
-            let sent = engine.signal(scene.definition.name(), KEY, name, payload, &format!("{name}-{index}")).await;
+            let id = format!("{name}-{index}");
+            let sent = engine.signal(scene.definition.name(), KEY, name, payload, &id).await;
             let sent =
                 sent.map_err(|error| Problem::new(Invariant::Signals, format!("{name} was not sent: {error}")))?;
+            if sent == Signalled::Accepted {
+                sim.locked().signalled.push(id);
+            }
             sim.note(Entry::new(match sent {
                 Signalled::Accepted => format!("{name} is signalled"),
                 Signalled::Duplicate => format!("{name} is signalled again, and known"),
@@ -360,6 +364,7 @@ async fn inspect<K, I, O>(
         effects: state.effects.all(),
         locks: &locks,
         published: &state.published,
+        signalled: &state.signalled,
         over,
     };
     let problem = invariant::check(&view);

@@ -10,6 +10,10 @@ mod keys;
 mod locks;
 mod order;
 mod owed;
+mod problem;
+mod signals;
+#[cfg(test)]
+mod tests;
 
 use saga_core::engine::HistoryTurn;
 use saga_core::journal::{DeadLetter, LockEntry, SagaSummary};
@@ -20,8 +24,6 @@ pub(crate) use owed::turned;
 pub use problem::{Invariant, Problem};
 
 use crate::sim::{Cast, Effect};
-
-mod problem;
 
 /// A saga as the journal has it.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ pub(crate) struct View<'a> {
     pub(crate) locks: &'a [LockEntry],
     /// Events as they reached the broker: the saga and the event's id.
     pub(crate) published: &'a [(SagaId, String)],
+    /// Signals that were accepted, by message id.
+    pub(crate) signalled: &'a [String],
     /// Whether nothing is left to be done: no saga waits for a human.
     pub(crate) over: bool,
 }
@@ -55,9 +59,11 @@ impl Told {
     }
 }
 
+type Check = fn(&View<'_>) -> Result<(), Problem>;
+
 /// The first invariant that the run breaks, if it breaks one.
 pub(crate) fn check(view: &View<'_>) -> Option<Problem> {
-    let checks: [fn(&View<'_>) -> Result<(), Problem>; 9] = [
+    let checks: [Check; 10] = [
         history::check,
         direction::check,
         order::check,
@@ -66,6 +72,7 @@ pub(crate) fn check(view: &View<'_>) -> Option<Problem> {
         attention::check,
         effects::check,
         events::check,
+        signals::check,
         locks::check,
     ];
     checks.iter().find_map(|check| check(view).err())

@@ -92,6 +92,8 @@ pub(crate) struct State {
     /// Signals that the saga has come to wait for: by name, and whether for a bounded time.
     awaited: Vec<(String, bool)>,
     pub(crate) published: Vec<(SagaId, String)>,
+    /// The message ids of signals that were accepted.
+    pub(crate) signalled: Vec<String>,
     process: Arc<Process>,
 }
 
