@@ -12,6 +12,7 @@ mod deadlines;
 mod dependencies;
 mod encrypted;
 mod fan_out;
+mod intercepting;
 mod journal_faults;
 mod keys;
 mod late;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use saga_core::{Definition, Event, RetryPolicy, SagaOutcome, Source as _, StepError, step_fn};
 use saga_testkit::{Depth, Ending, Explored, Fate, Invariant, Scene, World, explore};
 
-use super::shop::{honest, order, quick, scene};
+use super::shop::{honest, quick, scene};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -21,9 +21,17 @@ fn a_sound_saga_passes_whatever_goes_wrong() {
 }
 
 #[test]
-fn a_sound_saga_passes_whatever_two_things_go_wrong() {
+fn a_small_saga_passes_whatever_two_things_go_wrong() {
+    let scene = async |world: World| {
+        let definition = Definition::build("small", 1, |saga, n| {
+            let held = saga.compensatable("hold", honest(&world, "money held"), n).retry(quick());
+            let captured = saga.pivot("capture", honest(&world, "money captured"), held).retry(quick());
+            saga.returns(captured)
+        });
+        Scene::new(definition.unwrap(), 1)
+    };
     let explored = explore(scene).depth(Depth::Pairs).run().unwrap();
-    assert!(explored.runs > 3_000, "{explored}");
+    assert!(explored.runs > 500, "{explored}");
 }
 
 #[test]
@@ -137,11 +145,4 @@ fn a_saga_with_a_deadline_may_turn_back_at_any_time() {
         Scene::new(definition.unwrap(), 1)
     };
     explore(scene).depth(Depth::Pairs).run().unwrap();
-}
-
-#[test]
-fn an_exploration_is_as_good_inside_of_a_runtime_as_its_threads_are() {
-    let scene = async |world: World| Scene::new(order(&world), 1);
-    let explored = std::thread::spawn(move || explore(scene).depth(Depth::Singles).run().unwrap().runs).join();
-    assert!(explored.unwrap() > 50);
 }
