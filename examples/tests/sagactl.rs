@@ -77,6 +77,9 @@ async fn an_operator_finds_reads_and_decides() {
     let refused = ctl(&stranger, "check", false).await.unwrap_err();
     assert!(refused.contains("only another binary can finish"), "{refused}");
 
+    let verified = ctl(&client, "verify", false).await.unwrap();
+    assert!(verified.contains("pay v1") && verified.contains("nothing is wrong"), "{verified}");
+
     let third = sagas[2].id();
     let shown = ctl(&client, &format!("show {third}"), false).await.unwrap();
     for expected in [
@@ -123,4 +126,27 @@ async fn an_operator_finds_reads_and_decides() {
     assert!(whats.contains(&"cancelled by ann: enough".into()), "{whats:?}");
     let late = ctl(&client, &format!("cancel {fourth} --actor ann --reason again"), false).await.unwrap_err();
     assert!(late.contains("cannot be cancelled"), "{late}");
+}
+
+#[tokio::test]
+async fn a_journal_that_was_tampered_with_is_not_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sagas.db");
+    let definition = definition();
+    let engine = Engine::builder(SqliteJournal::open(&path).await.unwrap()).register(&definition).open().await.unwrap();
+    let saga = engine.start(&definition, "order-2", 2).await.unwrap();
+    saga.outcome().await.unwrap();
+    let one = format!("verify {}", saga.id());
+    ctl(&engine, &one, true).await.unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    // As if the compensation had been forgotten.
+    let forget = "UPDATE saga_turn SET body = '[\"rolled_back\"]' WHERE seq = (SELECT max(seq) FROM saga_turn)";
+    assert_eq!(sqlx::query(forget).execute(&pool).await.unwrap().rows_affected(), 1);
+    let found = ctl(&engine, &one, false).await.unwrap_err();
+    assert!(found.contains("I6") && found.contains("hold"), "{found}");
+    let found = ctl(&engine, "verify", true).await.unwrap_err();
+    assert!(found.contains("\"invariant\":\"I6\""), "{found}");
+    let nobody = ctl(&engine, &format!("verify {}", saga_core::SagaId::new()), false).await.unwrap_err();
+    assert!(nobody.contains("there is no saga"), "{nobody}");
 }

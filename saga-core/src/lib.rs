@@ -13,6 +13,7 @@ pub mod publish;
 pub mod retry;
 pub mod step;
 pub mod time;
+pub mod verify;
 
 pub use async_trait::async_trait;
 pub use checkpoint::{Checkpoint, CheckpointError, Digest, Payload};

@@ -4,6 +4,7 @@
 
 pub mod history;
 mod outbox;
+mod verify;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -54,6 +55,11 @@ pub enum Command {
     Stats,
     /// Before a deploy: which unfinished sagas this binary can continue.
     Check,
+    /// Check histories, rows, dead letters and locks against what is promised. Fails when something is wrong.
+    Verify {
+        /// Only this saga.
+        saga: Option<SagaId>,
+    },
     /// Try the step, or its compensation, again, with a fresh budget of attempts.
     Retry(Decision),
     /// Ask the participant of a pivot once more whether it happened.
@@ -265,6 +271,12 @@ pub enum SagactlError {
         /// Which.
         text: String,
     },
+    /// The journal says what must not be.
+    #[error("{text}\nthe journal does not keep what is promised")]
+    NotVerified {
+        /// What is wrong.
+        text: String,
+    },
     /// The output is not JSON.
     #[error("--output is not JSON: {source}")]
     Output {
@@ -299,6 +311,7 @@ pub async fn run(engine: &Engine, command: Command, as_json: bool) -> Result<Str
         Command::DeadLetters { limit } => Ok(letters(&engine.dead_letters(limit).await?, as_json)),
         Command::Stats => stats(engine, as_json).await,
         Command::Check => check(&engine.check().await?, as_json),
+        Command::Verify { saga } => verify::verify(engine, saga, as_json).await,
         Command::Retry(decision) => decide(engine, decision, Resolution::Retry).await,
         Command::Probe(decision) => decide(engine, decision, Resolution::Probe).await,
         Command::Skip(decision) => decide(engine, decision, Resolution::Skip).await,

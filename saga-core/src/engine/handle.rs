@@ -78,7 +78,7 @@ pub(crate) async fn history(inner: &Inner, saga: SagaId) -> Result<Option<Vec<Hi
 }
 
 /// The records of a turn; with payloads as they stand in the journal when they cannot be opened here.
-fn opened_or_sealed(inner: &Inner, saga: &SagaHeader, body: &str) -> Result<Vec<Record>, serde_json::Error> {
+pub(crate) fn opened_or_sealed(inner: &Inner, saga: &SagaHeader, body: &str) -> Result<Vec<Record>, serde_json::Error> {
     let blueprint = inner.blueprint(&saga.definition, saga.version);
     match blueprint.map(|blueprint| crate::codec::decode_turn(blueprint, saga, body)) {
         Some(Ok(records)) => Ok(records),

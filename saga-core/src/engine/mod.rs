@@ -28,6 +28,7 @@ mod send;
 mod start;
 mod telemetry;
 mod turn;
+mod verify;
 mod watch;
 mod worker;
 
@@ -58,6 +59,7 @@ pub use schedule::BadCron;
 pub use schedule::{Every, Missed};
 pub use send::Signalled;
 pub use start::prepare_start;
+pub use verify::VerifyReport;
 
 use self::batch::Batcher;
 use self::builder::Options;
@@ -263,6 +265,16 @@ impl Engine {
     /// When the journal cannot be read.
     pub async fn check(&self) -> Result<CheckReport, JournalError> {
         check::check(&self.inner).await
+    }
+
+    /// Checks what the journal says, of one saga or of all, against what is promised, by other means than the
+    /// engine's own, see [`verify`](crate::verify). It reads every history, may run beside workers, and changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// When the journal cannot be read. A history that cannot is a violation.
+    pub async fn verify(&self, only: Option<SagaId>) -> Result<VerifyReport, JournalError> {
+        verify::verify(&self.inner, only).await
     }
 
     /// Open dead letters, oldest first, at most `limit`.
