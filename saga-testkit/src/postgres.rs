@@ -185,6 +185,32 @@ impl Cluster {
         status.map(drop).map_err(io_failed("stopping the server"))
     }
 
+    /// Kills a private server's first process (SIGKILL), and waits until its others have gone as well: they
+    /// notice by themselves, and are not asked.
+    ///
+    /// # Errors
+    /// When the server is not private, or does not run.
+    pub async fn kill(&self) -> Result<(), ClusterError> {
+        let private = self.private()?;
+        let pid = private.pid()?;
+        let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
+        killed.map_err(io_failed("killing the server"))?;
+        let began = Instant::now();
+        // Each of them holds the segment of memory that a new server must not find in use.
+        while private.is_in_use(pid) && began.elapsed() < START_MAX {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// The process id of a private server.
+    ///
+    /// # Errors
+    /// When the server is not private, or does not run.
+    pub fn pid(&self) -> Result<u32, ClusterError> {
+        self.private()?.pid()
+    }
+
     /// Starts a stopped private server again, on the same port and data.
     ///
     /// # Errors
@@ -226,6 +252,25 @@ impl Drop for Private {
 impl Private {
     fn data(&self) -> PathBuf {
         self.dir.join("data")
+    }
+
+    /// The first process of the server.
+    fn pid(&self) -> Result<u32, ClusterError> {
+        let doing = "reading the server's process id";
+        let text = fs::read_to_string(self.data().join("postmaster.pid")).map_err(io_failed(doing))?;
+        let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
+        pid.ok_or_else(|| io::Error::other("postmaster.pid has no process id")).map_err(io_failed(doing))
+    }
+
+    /// Whether a process is left whose working directory is this server's data.
+    fn is_in_use(&self, server: u32) -> bool {
+        let data = self.data();
+        let works_here = |entry: fs::DirEntry| {
+            let is_process = entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok());
+            is_process && fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == data)
+        };
+        let any = fs::read_dir("/proc").into_iter().flatten().flatten().any(works_here);
+        any || Path::new("/proc").join(server.to_string()).join("exe").exists()
     }
 
     fn log(&self) -> String {

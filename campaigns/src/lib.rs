@@ -1,0 +1,6 @@
+//! Fault campaigns.
+
+pub mod ledger;
+pub mod proxy;
+pub mod sagas;
+pub mod worker;

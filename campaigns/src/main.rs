@@ -1,0 +1,2 @@
+//! Fault campaigns.
+fn main() {}
