@@ -1,6 +1,8 @@
 //! Fault campaigns.
 
+pub mod checker;
 pub mod ledger;
+pub mod notes;
 pub mod proxy;
 pub mod sagas;
 pub mod worker;

@@ -1,0 +1,82 @@
+//! What clients were promised: no saga is lost (I1), each ends (I10), and runs where it can (I20).
+
+use std::collections::BTreeMap;
+
+use saga_core::journal::{End, SagaStatus};
+use saga_core::verify::{Invariant, Violation};
+
+use super::{Facts, SagaFacts};
+use crate::ledger::Script;
+use crate::sagas::NOT_HELD_BY_FEW;
+
+pub(super) fn check(facts: &Facts, found: &mut Vec<Violation>) {
+    let mut by_key: BTreeMap<(&str, &str), Vec<&SagaFacts>> = BTreeMap::new();
+    for saga in &facts.sagas {
+        by_key.entry((&saga.definition, &saga.key)).or_default().push(saga);
+    }
+    for started in &facts.notes.started {
+        let report = |finding: String| Violation::new(Invariant::NoLostSaga, finding).of_saga(started.saga);
+        match by_key.get(&(started.definition, started.key.as_str())).map(Vec::as_slice) {
+            None | Some([]) => found.push(report(format!("{} was started and is not there", started.key))),
+            Some([saga]) if saga.id != started.saga => {
+                found.push(report(format!("{} is another saga: {}", started.key, saga.id)));
+            }
+            Some([_]) => {}
+            Some(several) => found.push(report(format!("{} is {} sagas", started.key, several.len()))),
+        }
+    }
+    for odd in &facts.notes.odd {
+        found.push(Violation::new(Invariant::NoLostSaga, format!("a client was told: {odd}")));
+    }
+    for saga in &facts.sagas {
+        stranger(facts, saga, found);
+        ends(facts, saga, found);
+        holds(facts, saga, found);
+    }
+}
+
+/// Nobody but a client, a parent or a late signal starts a saga.
+fn stranger(facts: &Facts, saga: &SagaFacts, found: &mut Vec<Violation>) {
+    let tried = facts.notes.tried.keys().any(|(name, key)| *name == saga.definition && *key == saga.key);
+    let derived = saga.definition == "refund" || (saga.definition == "batch" && saga.key.contains('/'));
+    if !tried && !derived {
+        let finding = format!("{} {} was started by nobody", saga.definition, saga.key);
+        found.push(Violation::new(Invariant::NoLostSaga, finding).of_saga(saga.id));
+    }
+}
+
+/// Everything is over, but for what was scripted to need a human; and that has a dead letter.
+fn ends(facts: &Facts, saga: &SagaFacts, found: &mut Vec<Violation>) {
+    let script = facts.notes.tried.iter().find(|((name, key), _)| *name == saga.definition && *key == saga.key);
+    let script = script.map_or(Script::Fine, |(_, script)| *script);
+    let report = |invariant, finding: String| Violation::new(invariant, finding).of_saga(saga.id);
+    let needs_attention = saga.status == SagaStatus::NeedsAttention;
+    if needs_attention != (saga.letters > 0) {
+        let finding = format!("it is {:?} with {} open dead letters", saga.status, saga.letters);
+        found.push(report(Invariant::NoLostSaga, finding));
+    }
+    match (saga.status, script) {
+        (SagaStatus::Ended(End::RolledBack), _) | (SagaStatus::NeedsAttention, Script::UndoRefused) => {}
+        (SagaStatus::Ended(End::Completed), Script::Fine | Script::PivotSilent) => {}
+        (SagaStatus::Ended(End::Completed), Script::Declined | Script::UndoRefused) => {
+            found.push(report(Invariant::NetEffect, "completed though it was declined".to_owned()));
+        }
+        (status, _) => {
+            let finding = format!("{} {} is {status:?}, and was to be over", saga.definition, saga.key);
+            found.push(report(Invariant::Liveness, finding));
+        }
+    }
+}
+
+/// Workers write only to sagas whose definitions they hold: names tell which.
+fn holds(facts: &Facts, saga: &SagaFacts, found: &mut Vec<Violation>) {
+    if !NOT_HELD_BY_FEW.contains(&saga.definition.as_str()) {
+        return;
+    }
+    let epochs = saga.turns.iter().filter_map(|turn| turn.epoch);
+    let few = epochs.filter_map(|epoch| facts.workers.get(&epoch.0)).find(|worker| worker.contains("few"));
+    if let Some(worker) = few {
+        let finding = format!("{worker} wrote to a saga of {}, which it does not hold", saga.definition);
+        found.push(Violation::new(Invariant::Definitions, finding).of_saga(saga.id));
+    }
+}
