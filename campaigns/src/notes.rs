@@ -120,7 +120,11 @@ impl Client {
     }
 
     fn script(&mut self) -> Script {
-        if self.random.u8(0..10) < 3 { Script::Declined } else { Script::Fine }
+        match self.random.u8(0..20) {
+            0..5 => Script::Declined,
+            5 => Script::FirstSilent,
+            _ => Script::Fine,
+        }
     }
 
     /// How a checkout fails, when it fails.

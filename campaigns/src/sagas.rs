@@ -44,6 +44,14 @@ struct Work {
 struct Effect {
     ledger: Ledger,
     resource: Resource,
+    probes: bool,
+}
+
+impl Effect {
+    /// The same, but nobody can ask whether it happened.
+    fn without_probe(self) -> Self {
+        Self { probes: false, ..self }
+    }
 }
 
 #[async_trait]
@@ -60,7 +68,7 @@ impl Step for Effect {
     }
 
     async fn probe(&self, cx: &StepContext, work: Work) -> Result<Probe<i64>, StepError> {
-        self.ledger.probe(cx.key(), work.amount).await
+        if self.probes { self.ledger.probe(cx.key(), work.amount).await } else { Ok(Probe::Unsupported) }
     }
 }
 
@@ -106,12 +114,12 @@ pub enum SagasError {
 pub enum Holds {
     /// All.
     All,
-    /// Neither `shelf` nor `parent`.
+    /// Only `checkout`, `payment` and `refund`.
     Few,
 }
 
 /// The definitions that a worker with [`Holds::Few`] must never touch.
-pub const NOT_HELD_BY_FEW: [&str; 2] = ["shelf", "parent"];
+pub const NOT_HELD_BY_FEW: [&str; 3] = ["shelf", "parent", "batch"];
 /// The step of each definition that publishes, which is also the topic.
 pub const TOPICS: [&str; 3] = ["ordered", "paid", "worked"];
 /// What is signalled.
@@ -131,7 +139,7 @@ impl Sagas {
     /// # Errors
     /// Never, unless a definition below breaks a rule.
     pub fn new(ledger: Ledger) -> Result<Self, SagasError> {
-        let effect = |resource| Effect { ledger, resource };
+        let effect = |resource| Effect { ledger, resource, probes: true };
         let batch = batch(&effect)?;
         let refund = refund(&effect)?;
         Ok(Self {
@@ -147,10 +155,9 @@ impl Sagas {
     /// Registers what a worker holds.
     #[must_use]
     pub fn register(&self, engine: EngineBuilder, holds: Holds) -> EngineBuilder {
-        let engine = engine.register(&self.checkout).register(&self.batch).register(&self.payment);
-        let engine = engine.register(&self.refund);
+        let engine = engine.register(&self.checkout).register(&self.payment).register(&self.refund);
         match holds {
-            Holds::All => engine.register(&self.shelf).register(&self.parent),
+            Holds::All => engine.register(&self.shelf).register(&self.parent).register(&self.batch),
             Holds::Few => engine,
         }
     }
@@ -160,7 +167,7 @@ impl Sagas {
 fn judge(order: &Order) -> Result<(), StepError> {
     match order.script {
         Script::Declined => Err(StepError::rejected("declined")),
-        Script::Fine | Script::PivotSilent | Script::UndoRefused => Ok(()),
+        Script::Fine | Script::PivotSilent | Script::UndoRefused | Script::FirstSilent => Ok(()),
     }
 }
 
@@ -168,8 +175,8 @@ fn checkout(effect: &impl Fn(Resource) -> Effect) -> Result<Definition<Order, ()
     let definition = Definition::build("checkout", 1, |saga, order| {
         let goods = |order: Order| Work { amount: order.goods, script: order.script, ..Work::default() };
         let money = |order: Order| Work { amount: order.cents, script: order.script, ..Work::default() };
-        let reserve = saga.compensatable("reserve", effect(Resource::Reservation), order.map(goods));
-        let _ = reserve.retry(quick()).compensation_retry(quick());
+        let reserve = saga.compensatable("reserve", effect(Resource::Reservation).without_probe(), order.map(goods));
+        let _ = reserve.retry(some(4)).compensation_retry(quick());
         let hold = saga.compensatable("authorize", effect(Resource::Hold), order.map(money));
         let _ = hold.retry(some(5)).compensation_retry(quick());
         let capture = saga.pivot("capture", effect(Resource::Capture), order.map(money));
@@ -189,8 +196,8 @@ fn batch(effect: &impl Fn(Resource) -> Effect) -> Result<Definition<Order, i64>,
             let work = |amount: i64| Work { amount, script: order.script, ..Work::default() };
             order.parts.iter().copied().map(work).collect::<Vec<_>>()
         });
-        let picked = saga.for_each("pick").at_once(2).compensatable(effect(Resource::Other), parts);
-        let picked = picked.retry(quick()).compensation_retry(quick());
+        let picked = saga.for_each("pick").at_once(2).compensatable(effect(Resource::Other).without_probe(), parts);
+        let picked = picked.retry(some(4)).compensation_retry(quick());
         let sum = step_fn(async |_, (order, picked): (Order, Vec<i64>)| {
             judge(&order)?;
             Ok(picked.into_iter().sum::<i64>())
@@ -207,8 +214,8 @@ fn payment(
     Ok(Definition::build("payment", 1, |saga, order| {
         saga.on_late_signal(refund);
         let work = |order: Order| Work { amount: order.cents, script: order.script, ..Work::default() };
-        let held = saga.compensatable("set-aside", effect(Resource::Other), order.map(work));
-        let held = held.retry(quick()).compensation_retry(quick());
+        let held = saga.compensatable("set-aside", effect(Resource::Other).without_probe(), order.map(work));
+        let held = held.retry(some(4)).compensation_retry(quick());
         let paid = saga.wait_for::<u64, _>("wait", SIGNAL, held.map(|_: i64| Some(Duration::from_secs(3))));
         let came = step_fn(async |_, (order, paid): (Order, Option<u64>)| {
             judge(&order)?;
@@ -227,7 +234,7 @@ fn shelf(effect: &impl Fn(Resource) -> Effect) -> Result<Definition<Order, ()>, 
         let locks = saga.lock("lock", entities, Duration::from_secs(3_600));
         let work = |(order, locks): (Order, Locks)| Work { amount: 1, locks, script: order.script };
         let entered = saga.compensatable("enter", effect(Resource::Shelf), (order, locks).map(work));
-        let entered = entered.retry(quick()).compensation_retry(quick());
+        let entered = entered.retry(some(4)).compensation_retry(quick());
         let look = step_fn(async |_, (order, _): (Order, i64)| judge(&order));
         let _ = saga.query("look", look, (order, entered)).retry(quick());
         let _ = saga.publish("worked", order.map(|order: Order| Event::new("worked", order.number)));
@@ -243,7 +250,7 @@ fn parent(
     Ok(Definition::build("parent", 1, |saga, order| {
         let work = |order: Order| Work { amount: order.cents, script: order.script, ..Work::default() };
         let opened = saga.compensatable("open", effect(Resource::Other), order.map(work));
-        let _ = opened.retry(quick()).compensation_retry(quick());
+        let _ = opened.retry(some(4)).compensation_retry(quick());
         // The child does its part even where the parent is to be declined.
         let for_child = order.map(|order: Order| Order { script: Script::Fine, ..order });
         let _ = saga.child("batch", batch, for_child);

@@ -44,9 +44,8 @@ fn net_effect(saga: &SagaFacts, entries: &[(IdempotencyKey, &Entry)], found: &mu
         known.insert(step);
         *standing.entry(step).or_default() += u32::from(entry.stands());
     }
-    let report = |step: &StepName, finding: String| {
-        Violation::new(Invariant::NetEffect, finding).of_saga(saga.id).at_step(step)
-    };
+    let report =
+        |step: &StepName, finding: String| Violation::new(Invariant::NetEffect, finding).of_saga(saga.id).at_step(step);
     for (step, &times) in &standing {
         match (saga.status, times) {
             (_, 2..) => found.push(report(step, format!("{times} effects stand"))),
@@ -68,7 +67,17 @@ fn net_effect(saga: &SagaFacts, entries: &[(IdempotencyKey, &Entry)], found: &mu
 
 /// The steps of all shapes that have an effect in the ledger.
 const ACTS: [&str; 12] = [
-    "reserve", "authorize", "capture", "confirm", "notify", "pick", "set-aside", "ship", "enter", "leave", "open",
+    "reserve",
+    "authorize",
+    "capture",
+    "confirm",
+    "notify",
+    "pick",
+    "set-aside",
+    "ship",
+    "enter",
+    "leave",
+    "open",
     "close",
 ];
 

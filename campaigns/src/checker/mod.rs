@@ -49,6 +49,15 @@ pub struct MessageFacts {
     pub read: bool,
 }
 
+/// A lease, as it was last seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseFacts {
+    /// The worker's name.
+    pub worker: String,
+    /// When it was fenced, in microseconds since 1970 by the journal's clock.
+    pub fenced_at: Option<i64>,
+}
+
 /// What the server says of itself once all workers are gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerFacts {
@@ -72,7 +81,7 @@ pub struct Facts {
     /// The messages.
     pub messages: Vec<MessageFacts>,
     /// Which worker had which epoch.
-    pub workers: BTreeMap<i64, String>,
+    pub leases: BTreeMap<i64, LeaseFacts>,
     /// The participants' books.
     pub book: Book,
     /// The clients' notes.

@@ -1,11 +1,11 @@
-//! What clients were promised: no saga is lost (I1), each ends (I10), and runs where it can (I20).
+//! What clients were promised: no saga is lost (I1), each ends (I10), and runs where it can (I20) and may (I8).
 
 use std::collections::BTreeMap;
 
 use saga_core::journal::{End, SagaStatus};
 use saga_core::verify::{Invariant, Violation};
 
-use super::{Facts, SagaFacts};
+use super::{Facts, LeaseFacts, SagaFacts};
 use crate::ledger::Script;
 use crate::sagas::NOT_HELD_BY_FEW;
 
@@ -28,27 +28,40 @@ pub(super) fn check(facts: &Facts, found: &mut Vec<Violation>) {
     for odd in &facts.notes.odd {
         found.push(Violation::new(Invariant::NoLostSaga, format!("a client was told: {odd}")));
     }
+    let tried: BTreeMap<(&str, &str), Script> =
+        facts.notes.tried.iter().map(|((name, key), script)| ((*name, key.as_str()), *script)).collect();
     for saga in &facts.sagas {
-        stranger(facts, saga, found);
-        ends(facts, saga, found);
+        let script = tried.get(&(saga.definition.as_str(), saga.key.as_str())).copied();
+        stranger(saga, script, found);
+        ends(saga, script.unwrap_or_default(), found);
         holds(facts, saga, found);
+        fenced(facts, saga, found);
+    }
+}
+
+/// Nothing was written under a lease after it was fenced.
+fn fenced(facts: &Facts, saga: &SagaFacts, found: &mut Vec<Violation>) {
+    for (nth, turn) in saga.turns.iter().enumerate() {
+        let lease = turn.epoch.and_then(|epoch| facts.leases.get(&epoch.0));
+        let fenced_at = lease.and_then(|lease| lease.fenced_at);
+        if fenced_at.is_some_and(|fenced_at| turn.at.as_micros() > fenced_at) {
+            let finding = format!("turn {nth} was written after its lease had been fenced");
+            found.push(Violation::new(Invariant::Fencing, finding).of_saga(saga.id));
+        }
     }
 }
 
 /// Nobody but a client, a parent or a late signal starts a saga.
-fn stranger(facts: &Facts, saga: &SagaFacts, found: &mut Vec<Violation>) {
-    let tried = facts.notes.tried.keys().any(|(name, key)| *name == saga.definition && *key == saga.key);
+fn stranger(saga: &SagaFacts, script: Option<Script>, found: &mut Vec<Violation>) {
     let derived = saga.definition == "refund" || (saga.definition == "batch" && saga.key.contains('/'));
-    if !tried && !derived {
+    if script.is_none() && !derived {
         let finding = format!("{} {} was started by nobody", saga.definition, saga.key);
         found.push(Violation::new(Invariant::NoLostSaga, finding).of_saga(saga.id));
     }
 }
 
 /// Everything is over, but for what was scripted to need a human; and that has a dead letter.
-fn ends(facts: &Facts, saga: &SagaFacts, found: &mut Vec<Violation>) {
-    let script = facts.notes.tried.iter().find(|((name, key), _)| *name == saga.definition && *key == saga.key);
-    let script = script.map_or(Script::Fine, |(_, script)| *script);
+fn ends(saga: &SagaFacts, script: Script, found: &mut Vec<Violation>) {
     let report = |invariant, finding: String| Violation::new(invariant, finding).of_saga(saga.id);
     let needs_attention = saga.status == SagaStatus::NeedsAttention;
     if needs_attention != (saga.letters > 0) {
@@ -58,7 +71,7 @@ fn ends(facts: &Facts, saga: &SagaFacts, found: &mut Vec<Violation>) {
     match (saga.status, script) {
         (SagaStatus::Ended(End::RolledBack), _) | (SagaStatus::NeedsAttention, Script::UndoRefused) => {}
         (SagaStatus::Ended(End::Completed), Script::Fine | Script::PivotSilent) => {}
-        (SagaStatus::Ended(End::Completed), Script::Declined | Script::UndoRefused) => {
+        (SagaStatus::Ended(End::Completed), Script::Declined | Script::UndoRefused | Script::FirstSilent) => {
             found.push(report(Invariant::NetEffect, "completed though it was declined".to_owned()));
         }
         (status, _) => {
@@ -74,8 +87,8 @@ fn holds(facts: &Facts, saga: &SagaFacts, found: &mut Vec<Violation>) {
         return;
     }
     let epochs = saga.turns.iter().filter_map(|turn| turn.epoch);
-    let few = epochs.filter_map(|epoch| facts.workers.get(&epoch.0)).find(|worker| worker.contains("few"));
-    if let Some(worker) = few {
+    let few = epochs.filter_map(|epoch| facts.leases.get(&epoch.0)).find(|lease| lease.worker.contains("few"));
+    if let Some(LeaseFacts { worker, .. }) = few {
         let finding = format!("{worker} wrote to a saga of {}, which it does not hold", saga.definition);
         found.push(Violation::new(Invariant::Definitions, finding).of_saga(saga.id));
     }

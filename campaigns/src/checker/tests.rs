@@ -82,7 +82,7 @@ fn good() -> Facts {
         let (definition, key) = ("payment".to_owned(), "a-3".to_owned());
         facts.messages.push(MessageFacts { definition, key, id: id.to_owned(), read: true });
     }
-    facts.workers.insert(1, "worker-1-few".to_owned());
+    facts.leases.insert(1, LeaseFacts { worker: "worker-1-few".to_owned(), fenced_at: Some(1) });
     facts.sagas = vec![bought, declined, paid, refund];
     facts
 }
@@ -167,6 +167,13 @@ fn i4_to_i8_i11_i14_i19_are_the_journals_own() {
 fn i6_nothing_happens_without_an_intent() {
     finds(Invariant::UndoSet, "asked for without an intent", |facts| drop(facts.sagas[0].turns[0].records.remove(0)));
     finds(Invariant::UndoSet, "undone without an intent", |facts| drop(facts.sagas[1].turns[0].records.pop()));
+}
+
+#[test]
+fn i8_nothing_is_written_after_the_fence() {
+    finds(Invariant::Fencing, "had been fenced", |facts| {
+        facts.leases.entry(1).and_modify(|lease| lease.fenced_at = Some(0));
+    });
 }
 
 #[test]

@@ -51,6 +51,14 @@ impl Faults {
             Ask::Apply(apply) if apply.script == Script::PivotSilent && apply.resource == Resource::Capture => {
                 return if random.bool() { Planned::LoseAnswer } else { Planned::LoseCall };
             }
+            Ask::Apply(apply) if apply.script == Script::FirstSilent && is_first(apply.step.as_str()) => {
+                // The same for all attempts of an operation: so some have no effect before they are undone.
+                return match apply.key.as_uuid().as_u128() % 3 {
+                    0 => Planned::LoseAnswer,
+                    1 => Planned::LoseCall,
+                    _ => Planned::Late(Duration::from_millis(random.u64(300..1_500))),
+                };
+            }
             // The one that holds money stays: whoever looks must find it.
             Ask::Undo(undo) if undo.script == Script::UndoRefused && undo.step.as_str() == "authorize" => {
                 return Planned::Decline;
@@ -75,4 +83,9 @@ fn is_last(resource: Resource) -> bool {
 
 fn is_declined(script: Script) -> bool {
     matches!(script, Script::Declined | Script::UndoRefused)
+}
+
+/// The first steps of all shapes.
+fn is_first(step: &str) -> bool {
+    ["reserve", "set-aside", "enter", "open"].contains(&step) || step.starts_with("pick[")
 }

@@ -43,6 +43,8 @@ pub enum Script {
     Declined,
     /// No call of the pivot is ever answered; some have their effect.
     PivotSilent,
+    /// No call of the first step is ever answered; some have their effect, and some have it late.
+    FirstSilent,
     /// One compensation never works: the saga ends up waiting for a human.
     UndoRefused,
 }

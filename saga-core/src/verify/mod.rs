@@ -9,9 +9,11 @@ mod trail;
 pub use invariant::{Invariant, Violation};
 pub use locks::{Holding, holdings, locks};
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::definition::Plan;
 use crate::engine::HistoryTurn;
-use crate::id::{Epoch, SagaId};
+use crate::id::{Epoch, Op, SagaId, StepName};
 use crate::journal::{DeadLetter, SagaHeader, SagaStatus};
 use crate::machine::{Halt, IllegalRecord, Record, SagaState};
 
@@ -78,21 +80,34 @@ fn illegal(turn: usize, error: &IllegalRecord) -> Violation {
     }
 }
 
-/// Epochs only grow along a history, and only a start goes without one.
+/// Nothing is written under an epoch that is known to be gone: one under which an attempt was begun that another
+/// found interrupted. Only a start goes without an epoch. (Epochs need not grow along a history: a worker may take
+/// over from one whose lease is younger than its own.)
 fn epochs(turns: &[HistoryTurn], found: &mut Vec<Violation>) {
-    let mut highest: Option<Epoch> = None;
+    let mut begun: BTreeMap<(&StepName, Op), Epoch> = BTreeMap::new();
+    let mut gone: BTreeSet<Epoch> = BTreeSet::new();
     for (nth, turn) in turns.iter().enumerate() {
-        let problem = match (turn.epoch, highest) {
-            (None, _) if nth > 0 => format!("turn {nth} was written under no lease"),
-            (Some(epoch), Some(highest)) if epoch < highest => {
-                format!("turn {nth} was written under epoch {epoch}, after one of epoch {highest}")
+        let Some(epoch) = turn.epoch else {
+            if nth > 0 {
+                found.push(Violation::new(Invariant::Fencing, format!("turn {nth} was written under no lease")));
             }
-            _ => {
-                highest = highest.max(turn.epoch);
-                continue;
-            }
+            continue;
         };
-        found.push(Violation::new(Invariant::Fencing, problem));
+        if gone.contains(&epoch) {
+            let finding = format!("turn {nth} was written under epoch {epoch}, which another worker had found gone");
+            found.push(Violation::new(Invariant::Fencing, finding));
+        }
+        for record in &turn.records {
+            match record {
+                Record::Begun { step, op, .. } => {
+                    begun.insert((step, *op), epoch);
+                }
+                Record::Interrupted { step, op, .. } => {
+                    gone.extend(begun.remove(&(step, *op)).filter(|before| *before != epoch));
+                }
+                _ => {}
+            }
+        }
     }
 }
 
@@ -114,7 +129,7 @@ fn audit(turns: &[HistoryTurn], found: &mut Vec<Violation>) {
 
 /// A message is taken in once.
 fn signals(turns: &[HistoryTurn], found: &mut Vec<Violation>) {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for record in turns.iter().flat_map(|turn| &turn.records) {
         let Record::Signalled { name, id, .. } = record else { continue };
         // Histories of earlier versions have no ids.

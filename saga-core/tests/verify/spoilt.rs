@@ -227,8 +227,12 @@ fn i7_moves_are_legal_and_the_row_agrees() {
 #[test]
 fn i8_no_turn_has_a_stale_epoch() {
     let mut turns = completed();
-    turns[2].epoch = Some(Epoch(8));
-    Case::new(turns, COMPLETED).finds(Invariant::Fencing, "");
+    let interrupted = Record::Interrupted { step: "hold".into(), op: Op::Run, crashed: true, retry_at: Some(at(20)) };
+    turns.insert(2, HistoryTurn { epoch: Some(Epoch(6)), ..turn(2, vec![interrupted, begun("hold", Op::Run, 2)]) });
+    Case::new(turns.clone(), COMPLETED).finds(Invariant::Fencing, "");
+    // A worker whose lease is older may take over, and go on.
+    turns[3..].iter_mut().for_each(|turn| turn.epoch = Some(Epoch(6)));
+    assert_eq!(Case::new(turns, COMPLETED).found(), []);
     let mut turns = completed();
     turns[2].epoch = None;
     Case::new(turns, COMPLETED).finds(Invariant::Fencing, "");

@@ -1,0 +1,143 @@
+//! The classes of faults.
+
+mod network;
+mod postgres;
+mod workers;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use saga_testkit::postgres::Cluster;
+
+use crate::arena::Arena;
+use crate::error::CampaignError;
+
+/// A class of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Workers are killed.
+    WorkerKill,
+    /// Workers are frozen past their lease, and thawed.
+    WorkerFreeze,
+    /// The answers to commits are lost.
+    LostCommit,
+    /// Postgres is killed and restarted, and its connections are terminated.
+    PostgresKill,
+    /// The network delays, swallows and resets.
+    Network,
+}
+
+/// What a run must have done, at the scale of a quick run, to mean something.
+type Required = &'static [(&'static str, u64)];
+
+impl Class {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::WorkerKill, Self::WorkerFreeze, Self::LostCommit, Self::PostgresKill, Self::Network];
+
+    /// Its number.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::WorkerKill => "F5",
+            Self::WorkerFreeze => "F6",
+            Self::LostCommit => "F7",
+            Self::PostgresKill => "F8",
+            Self::Network => "F10",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::WorkerKill => "killed workers",
+            Self::WorkerFreeze => "frozen workers",
+            Self::LostCommit => "lost answers to commits",
+            Self::PostgresKill => "killed servers",
+            Self::Network => "network faults",
+        }
+    }
+
+    fn required(self) -> Required {
+        match self {
+            Self::WorkerKill => &[("worker_kills", 50)],
+            Self::WorkerFreeze => &[("worker_freezes", 10)],
+            Self::LostCommit => &[("lost_commits", 1_000), ("lost_requests", 100)],
+            Self::PostgresKill => &[("postgres_kills", 20), ("terminated_connections", 1_000)],
+            Self::Network => &[("intervals", 12), ("silent_connections", 1), ("resets", 1), ("delayed_messages", 1)],
+        }
+    }
+
+    /// What did not fire often enough for the run to mean something.
+    #[must_use]
+    pub fn unfired(self, scale: u64, fired: &BTreeMap<&'static str, u64>) -> Vec<String> {
+        let short = |(fault, times): &(&'static str, u64)| {
+            let (wanted, count) = (times * scale, fired.get(fault).copied().unwrap_or(0));
+            (count < wanted).then(|| format!("{fault}: {count} of {wanted}"))
+        };
+        self.required().iter().filter_map(short).collect()
+    }
+
+    /// Whether this machine can do what the class needs.
+    ///
+    /// # Errors
+    /// When it cannot: the class is not left out in silence.
+    pub fn probe(self) -> Result<(), CampaignError> {
+        match self {
+            Self::WorkerKill | Self::WorkerFreeze | Self::LostCommit | Self::PostgresKill | Self::Network => Ok(()),
+        }
+    }
+
+    pub(crate) async fn cluster(self) -> Result<Cluster, CampaignError> {
+        Ok(Cluster::start_private().await?)
+    }
+
+    /// The URL by which workers and clients reach the journal.
+    pub(crate) fn road(self, direct: &str, server: u16, proxy: u16) -> String {
+        match self {
+            Self::LostCommit | Self::Network => direct.replace(&format!(":{server}/"), &format!(":{proxy}/")),
+            Self::WorkerKill | Self::WorkerFreeze | Self::PostgresKill => direct.to_owned(),
+        }
+    }
+
+    pub(crate) fn pools(self) -> bool {
+        false
+    }
+
+    pub(crate) fn environment(self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// Does the faults until there were enough, or the time is over.
+    pub(crate) async fn inject(self, arena: &mut Arena, scale: u64, limit: Duration) -> Result<(), CampaignError> {
+        let until = Instant::now() + limit;
+        // The first sagas are under way before the first fault.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        while !self.unfired(scale, &arena.fired).is_empty() && Instant::now() < until {
+            match self {
+                Self::WorkerKill => workers::kill(arena).await?,
+                Self::WorkerFreeze => workers::freeze(arena).await?,
+                Self::LostCommit => network::lose_commits(arena).await,
+                Self::PostgresKill => postgres::kill(arena).await?,
+                Self::Network => network::interval(arena).await,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.id(), self.name())
+    }
+}
+
+impl std::str::FromStr for Class {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::ALL.into_iter().find(|class| class.id().eq_ignore_ascii_case(text));
+        let ids = || Self::ALL.map(Self::id).join(", ");
+        known.ok_or_else(|| format!("there is no class {text}, but {}", ids()))
+    }
+}
