@@ -24,6 +24,15 @@ pub(crate) type Source = Arc<dyn Fn() -> PgConnectOptions + Send + Sync>;
 
 pub(crate) type Call<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
 
+/// What becomes of an answer that was lost with a connection that had been idle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// The call is repeated, over a fresh connection.
+    Repaired,
+    /// The caller is told.
+    Told,
+}
+
 /// A few connections for one kind of call.
 pub(crate) struct Lane {
     source: Source,
@@ -52,10 +61,31 @@ impl Lane {
         self.attempt(doing, call).await.map_err(|failure| failure.into_journal_error(doing, epoch))
     }
 
+    /// As [`Lane::call`], for a call whose second answer does not tell what the first one did: the caller learns
+    /// of a lost answer.
+    pub(crate) async fn call_telling_loss<T: Send>(
+        &self,
+        doing: &'static str,
+        epoch: Option<Epoch>,
+        call: impl for<'c> Fn(&'c mut PgConnection) -> Call<'c, T> + Send + Sync,
+    ) -> Result<T, JournalError> {
+        let done = self.attempt_as(doing, Loss::Told, call).await;
+        done.map_err(|failure| failure.into_journal_error(doing, epoch))
+    }
+
     /// As [`Lane::call`], with the failure as it is.
     pub(crate) async fn attempt<T: Send>(
         &self,
         doing: &'static str,
+        call: impl for<'c> Fn(&'c mut PgConnection) -> Call<'c, T> + Send + Sync,
+    ) -> Result<T, Failure> {
+        self.attempt_as(doing, Loss::Repaired, call).await
+    }
+
+    async fn attempt_as<T: Send>(
+        &self,
+        doing: &'static str,
+        loss: Loss,
         call: impl for<'c> Fn(&'c mut PgConnection) -> Call<'c, T> + Send + Sync,
     ) -> Result<T, Failure> {
         let mut again = 0;
@@ -80,7 +110,7 @@ impl Lane {
             let retry = match &failure {
                 Failure::Again(_) => again < AGAIN_MAX,
                 // The server was restarted while the connection lay idle: a fresh one may do.
-                Failure::Broken(_) => was_idle && again == 0,
+                Failure::Broken(_) => loss == Loss::Repaired && was_idle && again == 0,
                 Failure::Fenced | Failure::Unread(_) | Failure::Busy(_) | Failure::Refused(_) => false,
             };
             if !retry {

@@ -208,7 +208,13 @@ impl Journal for PostgresJournal {
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let bind =
             || self.query(&self.sql.claim).bind(lease.epoch.0).bind(names.clone()).bind(versions.clone()).bind(limit);
-        let found = self.rows(&self.traffic, DOING, Some(lease.epoch), bind).await?;
+        // A claim that was made and not answered has taken sagas which a second one does not name: the caller must
+        // know, to ask what it owns.
+        let claiming = self.traffic.call_telling_loss(DOING, Some(lease.epoch), |connection| {
+            let query = bind();
+            Box::pin(async move { query.fetch_all(connection).await })
+        });
+        let found = claiming.await?;
         let mut claim = Claim { sagas: Vec::new(), next_due_at: None, now: Timestamp::from_micros(0) };
         for row in &found {
             if row.try_get::<Option<Uuid>, _>("saga_id").or_else(read(DOING))?.is_some() {

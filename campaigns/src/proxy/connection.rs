@@ -81,7 +81,7 @@ async fn requests(
         if Exchanges::ends(&message) {
             let knobs = *shared.knobs.borrow();
             locked(exchanges).end(|what| match () {
-                () if shared.draws(knobs.cut_after_commit) => Fate::Cut(what),
+                () if shared.is_cut() || shared.draws(knobs.cut_after_commit) => Fate::Cut(what),
                 () if shared.draws(knobs.half_close) => Fate::Swallow(what),
                 () => Fate::Pass,
             });

@@ -6,6 +6,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +65,8 @@ struct Shared {
     upstream: SocketAddr,
     commits: Commits,
     knobs: watch::Sender<Knobs>,
+    /// How many answers to commits are still to be lost, whatever the knobs say.
+    cuts: AtomicU32,
     /// Counts up with each reset of all connections.
     resets: watch::Sender<u64>,
     counts: Mutex<Counts>,
@@ -77,6 +80,11 @@ impl Shared {
 
     fn draws(&self, chance: f64) -> bool {
         chance > 0.0 && self.random.lock().unwrap_or_else(PoisonError::into_inner).f64() < chance
+    }
+
+    /// Whether this is one of those that are to be lost whatever the knobs say.
+    fn is_cut(&self) -> bool {
+        self.cuts.fetch_update(Ordering::AcqRel, Ordering::Acquire, |cuts| cuts.checked_sub(1)).is_ok()
     }
 
     fn delay(&self) -> Duration {
@@ -108,6 +116,7 @@ impl Proxy {
             upstream,
             commits,
             knobs: watch::Sender::new(Knobs::default()),
+            cuts: AtomicU32::new(0),
             resets: watch::Sender::new(0),
             counts: Mutex::default(),
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
@@ -134,6 +143,11 @@ impl Proxy {
     /// Changes what it does from here on.
     pub fn set(&self, knobs: Knobs) {
         self.shared.knobs.send_replace(knobs);
+    }
+
+    /// Loses the answers to the next commits, as many as these.
+    pub fn cut_next(&self, answers: u32) {
+        self.shared.cuts.store(answers, Ordering::Release);
     }
 
     /// Closes all connections, in the middle of whatever they do.

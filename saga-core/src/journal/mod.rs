@@ -73,6 +73,10 @@ pub trait Journal: Debug + Send + Sync + 'static {
 
     /// Makes the lease the owner of up to `limit` sagas of the given definitions that are due, or
     /// whose owner was fenced (J8). Two claims never get the same saga.
+    ///
+    /// # Errors
+    /// After [`JournalError::Unavailable`] it may have taken sagas that nobody was told of: ask
+    /// [`owned`](Self::owned). So a journal must not repeat a claim by itself.
     async fn claim(&self, lease: Lease, definitions: &[(String, u32)], limit: usize) -> Result<Claim, JournalError>;
 
     /// Makes the lease the owner of one saga that nobody owns, whether it is due or not: for an
