@@ -14,7 +14,7 @@ use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
 
 use crate::checker::{Facts, LeaseFacts, check};
-use crate::classes::Class;
+use crate::classes::{Class, Pooler};
 use crate::error::{CampaignError, io};
 use crate::gather::gather;
 use crate::ledger::{Ledger, LedgerServer, Rates};
@@ -40,6 +40,8 @@ pub struct Arena {
     pub workers: Workers,
     /// What stands before the server, where the class wants it.
     pub proxy: Proxy,
+    /// What pools transactions, where the class wants it.
+    pub pooler: Option<Pooler>,
     /// The dice.
     pub random: fastrand::Rng,
     /// How often each fault has fired.
@@ -143,21 +145,21 @@ impl World {
         let dir = tempfile::tempdir().map_err(io("making a directory"))?;
         let logs = dir.path().join("logs");
         std::fs::create_dir(&logs).map_err(io("making a directory for logs"))?;
-        let through = class.road(&direct, upstream.port(), proxy.address().port());
-        let pooling = class.pools();
+        let pooler = class.pooler(upstream.port())?;
+        let through = class.road(&direct, upstream.port(), proxy.address().port(), pooler.as_ref());
+        let pooling = pooler.is_some();
         let launch = Launch {
             program: PathBuf::from(PROGRAM),
             database_url: through.clone(),
             ledger: ledger.address(),
             logs,
             pooling,
-            environment: class.environment(),
         };
         let workers = Workers::start(launch, WORKERS)?;
         let road = Road { through, direct: direct.clone(), pooling, seed };
         let traffic = Traffic::start(&road, Ledger::at(ledger.address()));
         let random = fastrand::Rng::with_seed(seed);
-        let arena = Arena { cluster, database, workers, proxy, random, fired: BTreeMap::new(), progress, dir };
+        let arena = Arena { cluster, database, workers, proxy, pooler, random, fired: BTreeMap::new(), progress, dir };
         Ok(Self { arena, ledger, traffic, direct })
     }
 

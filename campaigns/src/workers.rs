@@ -23,8 +23,6 @@ pub struct Launch {
     pub logs: PathBuf,
     /// Whether a proxy pools transactions.
     pub pooling: bool,
-    /// Put before the program: what changes its clock, for example.
-    pub environment: Vec<(String, String)>,
 }
 
 /// Some workers, each in its place. They are killed with this.
@@ -53,14 +51,13 @@ impl Workers {
         self.started += 1;
         let holds = if place % 4 == 3 { "few" } else { "all" };
         let log = self.log(place)?;
-        let Launch { program, database_url, ledger, pooling, environment, .. } = &self.launch;
+        let Launch { program, database_url, ledger, pooling, .. } = &self.launch;
         let mut command = Command::new(program);
         command.arg("worker").args(["--database-url", database_url, "--ledger", &ledger.to_string()]);
         command.args(["--holds", holds, "--name", &format!("worker-{place}-{holds}-{}", self.started)]);
         if *pooling {
             command.arg("--pooling");
         }
-        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         command.spawn().map_err(io("starting a worker"))
     }

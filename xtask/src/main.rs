@@ -1,10 +1,12 @@
-//! Chores of the project: `cargo xtask test`, `check`, `deny`, `initiate-campaign`, `prepare`. One file for each.
+//! Chores of the project: `cargo xtask test`, `check`, `deny`, `prove`, `initiate-campaign`, `prepare`. One file for
+//! each.
 
 mod check;
 mod deny;
 mod failure;
 mod initiate_campaign;
 mod prepare;
+mod prove;
 mod stage;
 mod test;
 
@@ -48,6 +50,8 @@ enum Chore {
         #[command(flatten)]
         campaign: initiate_campaign::Campaign,
     },
+    /// Runs fault campaigns against real worker processes and a real Postgres, and checks what came of them.
+    Prove(prove::Prove),
     /// Makes sure that the tests find a Postgres and a NATS server, installing them when that can be done.
     Prepare,
 }
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Chore::Check { install_tools } => check::run(install_tools),
         Chore::Deny { install_tools } => deny::run(install_tools),
         Chore::InitiateCampaign { campaign } => initiate_campaign::run(&campaign),
+        Chore::Prove(prove) => prove::run(&prove),
         Chore::Prepare => prepare::run(),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };

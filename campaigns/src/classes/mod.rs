@@ -1,7 +1,10 @@
 //! The classes of faults.
 
+mod connections;
 mod network;
+mod pooler;
 mod postgres;
+mod storage;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -12,6 +15,7 @@ use saga_testkit::postgres::Cluster;
 
 use crate::arena::Arena;
 use crate::error::CampaignError;
+pub use pooler::Pooler;
 
 /// A class of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +30,12 @@ pub enum Class {
     PostgresKill,
     /// The network delays, swallows and resets.
     Network,
+    /// The server's disk is full, or fails.
+    Storage,
+    /// No connections are left.
+    Connections,
+    /// A proxy that pools transactions stands in between, and is killed.
+    Pooler,
 }
 
 /// What a run must have done, at the scale of a quick run, to mean something.
@@ -33,8 +43,16 @@ type Required = &'static [(&'static str, u64)];
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::WorkerKill, Self::WorkerFreeze, Self::LostCommit, Self::PostgresKill, Self::Network];
+    pub const ALL: [Self; 8] = [
+        Self::WorkerKill,
+        Self::WorkerFreeze,
+        Self::LostCommit,
+        Self::PostgresKill,
+        Self::Network,
+        Self::Storage,
+        Self::Connections,
+        Self::Pooler,
+    ];
 
     /// Its number.
     #[must_use]
@@ -45,6 +63,9 @@ impl Class {
             Self::LostCommit => "F7",
             Self::PostgresKill => "F8",
             Self::Network => "F10",
+            Self::Storage => "F12",
+            Self::Connections => "F16",
+            Self::Pooler => "pooler",
         }
     }
 
@@ -55,6 +76,9 @@ impl Class {
             Self::LostCommit => "lost answers to commits",
             Self::PostgresKill => "killed servers",
             Self::Network => "network faults",
+            Self::Storage => "failing disks",
+            Self::Connections => "exhausted connections",
+            Self::Pooler => "killed connection poolers",
         }
     }
 
@@ -65,6 +89,9 @@ impl Class {
             Self::LostCommit => &[("lost_commits", 1_000), ("lost_requests", 100)],
             Self::PostgresKill => &[("postgres_kills", 20), ("terminated_connections", 1_000)],
             Self::Network => &[("intervals", 12), ("silent_connections", 1), ("resets", 1), ("delayed_messages", 1)],
+            Self::Storage => &[("storage_faults", 3), ("failed_syncs", 1), ("full_disks", 1)],
+            Self::Connections => &[("exhaustions", 4), ("refused_connections", 4), ("terminated_connections", 10)],
+            Self::Pooler => &[("pooler_kills", 10)],
         }
     }
 
@@ -84,7 +111,14 @@ impl Class {
     /// When it cannot: the class is not left out in silence.
     pub fn probe(self) -> Result<(), CampaignError> {
         match self {
-            Self::WorkerKill | Self::WorkerFreeze | Self::LostCommit | Self::PostgresKill | Self::Network => Ok(()),
+            Self::Storage => storage::probe(),
+            Self::Pooler => pooler::probe(),
+            Self::WorkerKill
+            | Self::WorkerFreeze
+            | Self::LostCommit
+            | Self::PostgresKill
+            | Self::Network
+            | Self::Connections => Ok(()),
         }
     }
 
@@ -93,19 +127,18 @@ impl Class {
     }
 
     /// The URL by which workers and clients reach the journal.
-    pub(crate) fn road(self, direct: &str, server: u16, proxy: u16) -> String {
-        match self {
-            Self::LostCommit | Self::Network => direct.replace(&format!(":{server}/"), &format!(":{proxy}/")),
-            Self::WorkerKill | Self::WorkerFreeze | Self::PostgresKill => direct.to_owned(),
+    pub(crate) fn road(self, direct: &str, server: u16, proxy: u16, pooler: Option<&Pooler>) -> String {
+        let by = |port: u16| direct.replace(&format!(":{server}/"), &format!(":{port}/"));
+        match (self, pooler) {
+            (_, Some(pooler)) => by(pooler.port()),
+            (Self::LostCommit | Self::Network, None) => by(proxy),
+            _ => direct.to_owned(),
         }
     }
 
-    pub(crate) fn pools(self) -> bool {
-        false
-    }
-
-    pub(crate) fn environment(self) -> Vec<(String, String)> {
-        Vec::new()
+    /// What pools transactions, where the class wants it.
+    pub(crate) fn pooler(self, server: u16) -> Result<Option<Pooler>, CampaignError> {
+        if self == Self::Pooler { Pooler::start(server).map(Some) } else { Ok(None) }
     }
 
     /// Does the faults until there were enough, or the time is over.
@@ -120,6 +153,9 @@ impl Class {
                 Self::LostCommit => network::lose_commits(arena).await,
                 Self::PostgresKill => postgres::kill(arena).await?,
                 Self::Network => network::interval(arena).await,
+                Self::Storage => storage::fail(arena).await?,
+                Self::Connections => connections::exhaust(arena).await,
+                Self::Pooler => pooler::kill(arena).await?,
             }
         }
         Ok(())
