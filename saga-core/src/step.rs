@@ -199,8 +199,11 @@ impl StepContext {
         self.attempt
     }
 
-    /// The worker's fencing token. It grows with every worker that takes the saga over, so that a
-    /// participant which remembers the highest one seen can refuse a worker that came back late.
+    /// The epoch of the worker's lease: it tells which incarnation of which worker this is, and is never used
+    /// again. It does not grow along a saga, since a worker may take over from one whose lease is younger. A
+    /// participant that wants to refuse a worker which came back late remembers the highest
+    /// [`attempt`](Self::attempt) that it has seen under a [`key`](Self::key): attempts are counted in the journal,
+    /// before they begin.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch

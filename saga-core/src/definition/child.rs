@@ -20,7 +20,9 @@ impl<'id> SagaBuilder<'id> {
     /// does too, also when it was done already: it is kept until this saga is over, and can be undone all
     /// that time. That is why its definition has neither pivot nor retryable steps.
     ///
-    /// Registering this definition with an engine registers that of the child as well.
+    /// Registering this definition with an engine registers that of the child as well. An engine that has the
+    /// child's definition alone also claims such children, and cannot tell their parent how they ended: it sets
+    /// them aside. Register the parent wherever the child is registered.
     ///
     /// ```
     /// use saga_core::{step_fn, Definition, Outcome};
