@@ -197,7 +197,7 @@ impl Cluster {
         killed.map_err(io_failed("killing the server"))?;
         let began = Instant::now();
         // Each of them holds the segment of memory that a new server must not find in use.
-        while private.is_in_use(pid) && began.elapsed() < START_MAX {
+        while private.is_in_use() && began.elapsed() < START_MAX {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
@@ -263,14 +263,13 @@ impl Private {
     }
 
     /// Whether a process is left whose working directory is this server's data.
-    fn is_in_use(&self, server: u32) -> bool {
+    fn is_in_use(&self) -> bool {
         let data = self.data();
         let works_here = |entry: fs::DirEntry| {
             let is_process = entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok());
             is_process && fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == data)
         };
-        let any = fs::read_dir("/proc").into_iter().flatten().flatten().any(works_here);
-        any || Path::new("/proc").join(server.to_string()).join("exe").exists()
+        fs::read_dir("/proc").into_iter().flatten().flatten().any(works_here)
     }
 
     fn log(&self) -> String {

@@ -11,6 +11,7 @@ pub(super) async fn kill(arena: &mut Arena) -> Result<(), CampaignError> {
         arena.pause(20..80).await;
         terminate(arena).await;
     }
+    let before = arena.cluster.pid()?;
     if arena.random.bool() {
         arena.cluster.kill().await?;
     } else {
@@ -18,7 +19,10 @@ pub(super) async fn kill(arena: &mut Arena) -> Result<(), CampaignError> {
     }
     arena.pause(0..300).await;
     arena.cluster.start_again().await?;
-    arena.fire("postgres_kills");
+    // What did not go down was not killed.
+    if arena.cluster.pid()? != before {
+        arena.fire("postgres_kills");
+    }
     Ok(())
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use saga_core::engine::Engine;
 use saga_core::journal::{Journal, MemoryJournal};
 use saga_core::machine::{Record, decode_turn};
-use saga_core::{Definition, Limits, StepContext, StepError, step_fn};
+use saga_core::{Definition, Limits, SagaOutcome, Source as _, StepContext, StepError, step_fn};
+use saga_testkit::faults::{Fault, FaultJournal, Planned};
 
 use super::support::{World, completed, dead_letters, engine, until};
 
@@ -138,4 +139,27 @@ async fn a_worker_claims_only_definitions_that_it_knows() {
         newer.handle(&new, saga.id()).outcome().await,
         Err(saga_core::engine::OutcomeError::OtherVersion { runs: 1, asked: 2, .. })
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_that_is_claimed_again_before_its_parking_was_answered_goes_on() {
+    let definition = Definition::build("d", 1, |saga, n| {
+        let first = saga.query("first", step_fn(async |_, n: i64| Ok(n)), n);
+        let came = saga.wait_for::<i64, _>("wait", "go", first.map(|_: i64| None));
+        saga.returns(came)
+    })
+    .unwrap();
+    let inner = MemoryJournal::new();
+    let journal = FaultJournal::new(inner.clone());
+    // The turn that parks the saga is written, and its writer learns of it five seconds later.
+    let late = Fault::AnsweredLate(Duration::from_secs(5));
+    journal.plan(Planned { method: "append", call: 0, fault: late });
+    let engine = Engine::builder(journal.clone()).register(&definition).lease_ttl(Duration::from_secs(600));
+    let engine = engine.poll_interval(Duration::from_millis(50)).open().await.unwrap();
+    let saga = engine.start(&definition, "k", 1).await.unwrap();
+    until("parked", async || inner.load(&[saga.id()]).await.unwrap()[0].turns.len() == 2).await;
+    engine.signal("d", "k", "go", &7_i64, "evt").await.unwrap();
+    let outcome = tokio::time::timeout(Duration::from_secs(60), saga.outcome()).await;
+    assert_eq!(outcome.expect("it goes on").unwrap(), SagaOutcome::Completed(Some(7)));
+    assert!(journal.reached());
 }
