@@ -5,6 +5,7 @@ pub mod classify;
 pub mod facts;
 pub mod flags;
 pub mod invoice;
+mod kept;
 pub mod late_payment;
 #[cfg(feature = "openapi")]
 pub mod openapi;

@@ -8,7 +8,7 @@ use saga_core::engine::{
     EngineBuilder, HistoryTurn, OperatorError, OutcomeError, Resolution, SignalError, Signalled, StartError,
 };
 use saga_core::journal::{JournalError, SagaStatus};
-use saga_core::machine::Record;
+use saga_core::machine::{Record, Refused};
 use saga_core::{
     BuildError, Checkpoint as _, CheckpointError, Definition, Digest, Engine, Op, SagaHandle, SagaId, SagaOutcome,
     Timestamp,
@@ -18,6 +18,7 @@ use super::checkout::{ANSWER, GROUPS, InitiateServices, Initiation, NAME, PAYMEN
 use super::classify::{ErrorCode, ServiceError};
 use super::facts::look_up;
 use super::flags::{Audience, Flags};
+use super::kept::Kept;
 use super::pii::PiiError;
 use super::role::{Action, Forbidden, Principal};
 use super::schema::{
@@ -108,6 +109,20 @@ pub enum InitiateError {
         /// The id.
         execution_context_id: String,
     },
+    /// The checkout was completed, and its answer is not kept any more.
+    #[error("the checkout {execution_context_id} was completed, and its answer is not kept any more")]
+    Gone {
+        /// The id.
+        execution_context_id: String,
+    },
+    /// The checkout cannot be turned back.
+    #[error("the checkout {execution_context_id} cannot be turned back: {source}")]
+    TooLate {
+        /// The id.
+        execution_context_id: String,
+        /// Why not.
+        source: Refused,
+    },
     /// The checkout was rolled back.
     #[error("{error}")]
     RolledBack {
@@ -143,7 +158,7 @@ pub struct RolledBack {
     pub message: String,
 }
 
-fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> InitiateError {
+pub(super) fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> InitiateError {
     InitiateError::Internal(error.into())
 }
 
@@ -266,18 +281,35 @@ impl InitiateService {
                 let known = self.engine.find(&self.flow.definition, &id).await?;
                 let saga = match known {
                     Some(saga) => self.same(&id, &saga, &request).await.map(|()| saga)?,
-                    None => self.start(&id, *request, headers).await?,
+                    None => match self.forgotten(&id).await? {
+                        Some(kept) => return kept.answer(&request).map(Box::new).map(Initiated::Answered),
+                        None => self.start(&id, *request, headers).await?,
+                    },
                 };
                 self.resume(caller, &saga).await?;
                 self.answer(&id, &saga).await
             }
             Call::Resume { execution_context_id: id } => {
+                if let Some(kept) = self.forgotten(&id).await? {
+                    return kept.resume(caller).map(Box::new).map(Initiated::Answered);
+                }
                 let saga = self.saga(&id).await?;
                 caller.may(Action::Resume, &self.initiation(&saga).await?.request.user_id)?;
                 self.resume(caller, &saga).await?;
                 self.answer(&id, &saga).await
             }
         }
+    }
+
+    /// What is kept of a checkout whose saga is gone: the journal's retention is over.
+    async fn forgotten(&self, id: &str) -> Result<Option<Kept>, InitiateError> {
+        if self.engine.find(&self.flow.definition, id).await?.is_some() {
+            return Ok(None);
+        }
+        let Some(kept) = Kept::find(&self.flow.services, id).await? else { return Ok(None) };
+        // Somebody may have begun it in this very moment.
+        let begun = self.engine.find(&self.flow.definition, id).await?.is_some();
+        Ok((!begun).then_some(kept))
     }
 
     async fn saga(&self, id: &str) -> Result<SagaHandle<InitiateCheckoutResponse>, InitiateError> {
@@ -399,6 +431,9 @@ impl InitiateService {
     /// # Errors
     /// See [`InitiateError`].
     pub async fn execution_context(&self, caller: &Principal, id: &str) -> Result<ExecutionContext, InitiateError> {
+        if let Some(kept) = self.forgotten(id).await? {
+            return kept.context(caller);
+        }
         let saga = self.saga(id).await?;
         let begin = self.initiation(&saga).await?;
         caller.may(Action::Read, &begin.request.user_id)?;
@@ -424,6 +459,35 @@ impl InitiateService {
             status,
             retry_timestamps,
         })
+    }
+
+    /// Gives a checkout up before it is paid: it turns back as soon as that is safe. Look at its execution
+    /// context to learn when.
+    ///
+    /// # Errors
+    /// [`InitiateError::TooLate`] when it is paid already, or turns back; see [`InitiateError`].
+    pub async fn cancel(&self, caller: &Principal, id: &str, reason: &str) -> Result<(), InitiateError> {
+        self.turn_back(caller, Action::Cancel, id, reason).await
+    }
+
+    /// As [`InitiateService::cancel`], for those who look after other people's checkouts.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn roll_back(&self, caller: &Principal, id: &str, reason: &str) -> Result<(), InitiateError> {
+        self.turn_back(caller, Action::RollBack, id, reason).await
+    }
+
+    async fn turn_back(&self, caller: &Principal, action: Action, id: &str, why: &str) -> Result<(), InitiateError> {
+        let saga = self.saga(id).await?;
+        caller.may(action, &self.initiation(&saga).await?.request.user_id)?;
+        match self.engine.operator().cancel(saga.id(), &caller.user_id, why).await {
+            Ok(()) => Ok(()),
+            Err(OperatorError::Refused { source, .. }) => {
+                Err(InitiateError::TooLate { execution_context_id: id.to_owned(), source })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Takes in what the vendor says about a payment, once for each of its event ids. A payment that comes
@@ -452,14 +516,17 @@ impl InitiateService {
     }
 }
 
-fn digest(request: &InitiateCheckoutRequest) -> Result<String, InitiateError> {
+pub(super) fn digest(request: &InitiateCheckoutRequest) -> Result<String, InitiateError> {
     // The id is what the request is found by, and may be left out the first time.
     let request = InitiateCheckoutRequest { execution_context_id: None, ..request.clone() };
     Ok(Digest::of_text(&serde_json::to_string(&request).map_err(internal)?).to_string())
 }
 
 /// In which top-level fields two requests differ.
-fn differences(one: &InitiateCheckoutRequest, other: &InitiateCheckoutRequest) -> Result<Vec<String>, InitiateError> {
+pub(super) fn differences(
+    one: &InitiateCheckoutRequest,
+    other: &InitiateCheckoutRequest,
+) -> Result<Vec<String>, InitiateError> {
     type Fields = BTreeMap<String, serde_json::Value>;
     let fields = |request: &InitiateCheckoutRequest| -> Result<Fields, InitiateError> {
         let text = serde_json::to_string(request).map_err(internal)?;

@@ -5,12 +5,14 @@ use std::time::Duration;
 use checkout_workflows::initiate::role::{Principal, Role};
 use checkout_workflows::initiate::schema::{Call, ExecutionContextStatus as Status};
 use checkout_workflows::initiate::service::{InitiateError, InitiateService, Initiated};
-use checkout_workflows::initiate::vendor::{Behaviour, Operation};
+use checkout_workflows::initiate::vendor::{Behaviour, EntryKind, Operation};
 use checkout_workflows::initiate::webhook::WebhookError;
 use saga_core::SagaOutcome;
+use saga_core::journal::MemoryJournal;
+use saga_testkit::faults::FaultJournal;
 use serde_json::json;
 
-use crate::world::{NEW_PLAN, World, as_it_is, call, customer, headers, initiate, saga, status_at_the_end, until};
+use crate::world::{NEW_PLAN, TIP, World, as_it_is, call, customer, headers, initiate, saga, status_at_the_end, until};
 
 fn somebody(user_id: &str, role: Role) -> Principal {
     Principal { user_id: user_id.to_owned(), role }
@@ -135,4 +137,81 @@ async fn webhooks_that_are_forged_or_about_unknown_payments_change_nothing() {
     let stranger = other.open().await;
     let unknown = stranger.payment_webhook(&webhook.body, &webhook.signature).await;
     assert!(matches!(unknown, Err(InitiateError::UnknownPayment { .. })), "{unknown:?}");
+}
+
+/// The journal's retention is over: it knows nothing any more.
+async fn after_retention(world: &mut World) -> InitiateService {
+    world.journal = FaultJournal::new(MemoryJournal::new());
+    world.open().await
+}
+
+#[tokio::test]
+async fn a_checkout_is_not_begun_again_when_the_journal_has_forgotten_it() {
+    let mut world = World::new().await;
+    world.vendor.behave(Behaviour::Succeed);
+    let service = world.open().await;
+    let first = initiate(&service, call(TIP, "ctx_1", as_it_is)).await.unwrap();
+    assert_eq!(status_at_the_end(&service, "ctx_1").await, Status::Completed);
+    let service = after_retention(&mut world).await;
+    assert_eq!(initiate(&service, call(TIP, "ctx_1", as_it_is)).await.unwrap(), first);
+    assert!(matches!(asks(&service, &customer(), resume("ctx_1")).await, Ok(Initiated::Answered(_))));
+    let changed = initiate(&service, call(TIP, "ctx_1", |request| request["isMock"] = json!(true))).await;
+    assert!(matches!(changed, Err(InitiateError::Conflict { differs, .. }) if differs == ["isMock"]));
+    let context = service.execution_context(&customer(), "ctx_1").await.unwrap();
+    assert_eq!((context.status, context.response), (Status::Completed, Some(first)));
+    let other = somebody("user_9", Role::Customer);
+    assert!(matches!(service.execution_context(&other, "ctx_1").await, Err(InitiateError::Forbidden(_))));
+    assert_eq!(world.vendor.ledger().iter().filter(|entry| entry.kind == EntryKind::Captured).count(), 1);
+}
+
+#[tokio::test]
+async fn without_persistence_a_forgotten_checkout_is_not_begun_again_either() {
+    let mut world = World::new().await;
+    world.vendor.behave(Behaviour::Succeed);
+    world.flags = serde_json::from_str(r#"{"isExecutionContextPersistenceEnabled": {"on": false}}"#).unwrap();
+    let service = world.open().await;
+    let first = initiate(&service, call(TIP, "ctx_1", as_it_is)).await.unwrap();
+    assert_eq!(status_at_the_end(&service, "ctx_1").await, Status::Completed);
+    assert_eq!(initiate(&service, call(TIP, "ctx_1", as_it_is)).await.unwrap(), first);
+    let service = after_retention(&mut world).await;
+    let gone = initiate(&service, call(TIP, "ctx_1", as_it_is)).await;
+    assert!(matches!(gone, Err(InitiateError::Gone { .. })), "{gone:?}");
+    assert_eq!(world.vendor.ledger().iter().filter(|entry| entry.kind == EntryKind::Captured).count(), 1);
+}
+
+#[tokio::test]
+async fn a_rolled_back_checkout_stays_so_when_the_journal_has_forgotten_it() {
+    let mut world = World::new().await;
+    world.vendor.behave(Behaviour::Decline);
+    let service = world.open().await;
+    initiate(&service, call(TIP, "ctx_1", as_it_is)).await.unwrap_err();
+    assert_eq!(status_at_the_end(&service, "ctx_1").await, Status::RolledBack);
+    world.vendor.behave(Behaviour::Succeed);
+    let service = after_retention(&mut world).await;
+    let again = initiate(&service, call(TIP, "ctx_1", as_it_is)).await;
+    assert!(matches!(again, Err(InitiateError::RolledBack { .. })), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_checkout_is_cancelled_by_its_customer_and_rolled_back_by_an_admin_until_it_is_paid() {
+    let world = World::new().await;
+    let service = world.open().await;
+    let other = somebody("user_9", Role::Customer);
+    let admin = somebody("root", Role::Admin);
+    initiate(&service, call(TIP, "ctx_1", as_it_is)).await.unwrap();
+    assert!(matches!(service.cancel(&other, "ctx_1", "mine?").await, Err(InitiateError::Forbidden(_))));
+    assert!(matches!(service.roll_back(&customer(), "ctx_1", "please").await, Err(InitiateError::Forbidden(_))));
+    service.cancel(&customer(), "ctx_1", "changed my mind").await.unwrap();
+    assert_eq!(status_at_the_end(&service, "ctx_1").await, Status::RolledBack);
+    initiate(&service, call(TIP, "ctx_2", as_it_is)).await.unwrap();
+    service.roll_back(&admin, "ctx_2", "the customer called").await.unwrap();
+    assert_eq!(status_at_the_end(&service, "ctx_2").await, Status::RolledBack);
+    initiate(&service, call(TIP, "ctx_3", as_it_is)).await.unwrap();
+    world.pay(&service, "ctx_3").await;
+    assert_eq!(status_at_the_end(&service, "ctx_3").await, Status::Completed);
+    let late = service.cancel(&customer(), "ctx_3", "changed my mind").await;
+    assert!(matches!(late, Err(InitiateError::TooLate { .. })), "{late:?}");
+    for id in ["ctx_1", "ctx_2"] {
+        world.audit(id).await;
+    }
 }

@@ -6,7 +6,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::app::OPENAPI;
-use super::{execution_context, initiate, meter, probe, webhook};
+use super::{execution_context, initiate, meter, probe, turn_back, webhook};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -14,6 +14,8 @@ use super::{execution_context, initiate, meter, probe, webhook};
     paths(
         initiate::initiate,
         execution_context::execution_context,
+        turn_back::cancel,
+        turn_back::roll_back,
         webhook::payment,
         probe::health,
         probe::ready,

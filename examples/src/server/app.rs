@@ -11,12 +11,16 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use super::auth::Authenticator;
 use super::limits::{self, Limits};
 use super::problem::Problem;
-use super::{api_doc, execution_context, initiate, meter, probe, webhook};
+use super::{api_doc, execution_context, initiate, meter, probe, turn_back, webhook};
 
 /// Where checkouts are initiated.
 pub const INITIATE: &str = "/orchestration/checkout/initiate";
 /// Where an execution context is looked at.
 pub const EXECUTION_CONTEXT: &str = "/orchestration/checkout/execution-contexts/{executionContextId}";
+/// Where one's own is given up.
+pub const CANCEL: &str = "/orchestration/checkout/execution-contexts/{executionContextId}/cancel";
+/// Where somebody's is turned back.
+pub const ROLL_BACK: &str = "/orchestration/checkout/execution-contexts/{executionContextId}/rollback";
 /// Where the payment vendor posts its webhooks.
 pub const PAYMENT_WEBHOOK: &str = "/webhooks/payment";
 /// Whether the process lives.
@@ -77,6 +81,8 @@ pub(super) fn router(app: App) -> Router {
     let work = Router::new()
         .route(INITIATE, post(initiate::initiate))
         .route(EXECUTION_CONTEXT, get(execution_context::execution_context))
+        .route(CANCEL, post(turn_back::cancel))
+        .route(ROLL_BACK, post(turn_back::roll_back))
         .route(PAYMENT_WEBHOOK, post(webhook::payment));
     let work = limits::limited(work, &app.limits);
     let look = Router::new()

@@ -19,9 +19,10 @@ mod publisher;
 mod run;
 mod secret;
 mod token;
+mod turn_back;
 mod webhook;
 
-pub use app::{App, EXECUTION_CONTEXT, HEALTH, INITIATE, METRICS, OPENAPI, PAYMENT_WEBHOOK, READY};
+pub use app::{App, CANCEL, EXECUTION_CONTEXT, HEALTH, INITIATE, METRICS, OPENAPI, PAYMENT_WEBHOOK, READY, ROLL_BACK};
 pub use auth::{Audience, Claims};
 pub use config::{Auth, Config, ConfigError, Tokens};
 pub use jwks::JwksError;

@@ -183,6 +183,15 @@ impl From<InitiateError> for Problem {
             InitiateError::NotFound { execution_context_id } => {
                 Self::of(ErrorCode::NotFound, "there is no such execution context").execution(execution_context_id)
             }
+            InitiateError::TooLate { execution_context_id, source } => {
+                Self::of(ErrorCode::StateConflict, "the checkout cannot be turned back")
+                    .detail(source)
+                    .execution(execution_context_id)
+            }
+            InitiateError::Gone { execution_context_id } => {
+                let title = "the checkout was completed, and its answer is not kept any more";
+                Self::new(StatusCode::GONE, "GONE", title).execution(execution_context_id)
+            }
             InitiateError::RolledBack { execution_context_id, error } => {
                 Self::of(error.code, "the checkout was rolled back")
                     .detail(&error.message)

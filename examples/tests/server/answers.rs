@@ -1,5 +1,6 @@
 //! What requests are answered with.
 
+use examples::server::{CANCEL, ROLL_BACK};
 use serde_json::{Value, json};
 
 use crate::fixture::{NEW_PLAN, RENEWAL, Running, TIP, problem, transaction, with};
@@ -134,5 +135,34 @@ async fn a_client_that_would_wait_too_long_is_told_where_to_look() {
         let accepted: Value = answer.json().await.unwrap();
         assert_eq!(accepted, json!({ "executionContextId": "ctx_later", "status": "INITIALIZED" }));
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn checkouts_are_cancelled_by_their_customers_and_turned_back_by_admins_until_they_are_paid() {
+    let server = Running::start(&[]).await;
+    let turn_back = async |to: &str, id: &str, user: &str, role: &str, body: Value| {
+        let path = to.replace("{executionContextId}", id);
+        server.post(&path).bearer_auth(server.token(user, role)).body(body.to_string()).send().await.unwrap()
+    };
+    let begun = async || {
+        let answer: Value = server.initiate(TIP).await.json().await.unwrap();
+        (answer["executionContextId"].as_str().unwrap().to_owned(), transaction(&answer))
+    };
+    let because = || json!({ "reason": "the customer called" });
+    let (first, _) = begun().await;
+    problem(turn_back(CANCEL, &first, "user_9", "CUSTOMER", because()).await, 403, "FORBIDDEN").await;
+    problem(turn_back(ROLL_BACK, &first, "user_123", "CUSTOMER", because()).await, 403, "FORBIDDEN").await;
+    problem(turn_back(CANCEL, &first, "user_123", "CUSTOMER", json!({})).await, 400, "MALFORMED_REQUEST").await;
+    problem(turn_back(CANCEL, "ctx_none", "user_123", "CUSTOMER", because()).await, 404, "NOT_FOUND").await;
+    assert_eq!(turn_back(CANCEL, &first, "user_123", "CUSTOMER", because()).await.status(), 202);
+    server.until(&first, "ROLLEDBACK").await;
+    let (second, _) = begun().await;
+    assert_eq!(turn_back(ROLL_BACK, &second, "ops", "ADMIN", because()).await.status(), 202);
+    server.until(&second, "ROLLEDBACK").await;
+    let (third, paid) = begun().await;
+    assert_eq!(server.customer("pay", &paid).await, 204);
+    server.until(&third, "COMPLETED").await;
+    problem(turn_back(CANCEL, &third, "user_123", "CUSTOMER", because()).await, 409, "STATE_CONFLICT").await;
     server.stop().await;
 }

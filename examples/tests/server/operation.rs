@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use examples::server::{EXECUTION_CONTEXT, HEALTH, INITIATE, METRICS, OPENAPI, PAYMENT_WEBHOOK, READY};
+use examples::server::{
+    CANCEL, EXECUTION_CONTEXT, HEALTH, INITIATE, METRICS, OPENAPI, PAYMENT_WEBHOOK, READY, ROLL_BACK,
+};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -93,6 +95,8 @@ async fn the_documentation_tells_of_every_route_and_no_other() {
     let mut routes = [
         (INITIATE, "post"),
         (EXECUTION_CONTEXT, "get"),
+        (CANCEL, "post"),
+        (ROLL_BACK, "post"),
         (PAYMENT_WEBHOOK, "post"),
         (HEALTH, "get"),
         (READY, "get"),

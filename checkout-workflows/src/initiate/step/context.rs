@@ -4,8 +4,9 @@ use saga_core::{Compensation, Outcome, Step, StepContext, step_fn};
 
 use super::{key, part};
 use crate::initiate::checkout::{InitiateServices, Initiation};
+use crate::initiate::classify::{ErrorCode, ServiceError};
 use crate::initiate::schema::InitiateCheckoutResponse;
-use crate::initiate::store::{NewExecutionContext, StoreError};
+use crate::initiate::store::{NewExecutionContext, Opened, StoreError};
 
 const TASK: &str = "INITIATE_CHECKOUT";
 
@@ -23,8 +24,14 @@ pub(crate) fn open(s: &InitiateServices) -> impl Compensation<Input = Initiation
                 reference_ids: Vec::new(),
                 at: cx.now().to_utc(),
             };
-            s.stores.execution_contexts.open(&key(&cx), new).await.map_err(StoreError::into_step_error)?;
-            Ok(())
+            match s.stores.execution_contexts.open(&key(&cx), new).await.map_err(StoreError::into_step_error)? {
+                Opened::New(_) => Ok(()),
+                // Of a saga that the journal has forgotten: it must not be done once more.
+                Opened::Known(known) => {
+                    let id = known.execution_context_id;
+                    Err(ServiceError::new(ErrorCode::IdempotencyConflict, format!("{id} was used before")).into())
+                }
+            }
         }
     })
     .compensate(move |cx: StepContext, begin: Initiation, _: Outcome<()>| {
@@ -52,6 +59,8 @@ pub(crate) fn complete(
             {
                 params.client_auth_token = None;
             }
+            // Without the flag, only the journal answers again, for as long as it keeps the saga.
+            let kept = begin.flags.execution_context_persistence.then_some(kept);
             let text = serde_json::to_string(&kept)?;
             let (key, id) = (part(&cx, "complete"), &begin.execution_context_id);
             let completed = s.stores.execution_contexts.complete(&key, id, text, cx.now().to_utc()).await;
