@@ -6,7 +6,7 @@ use super::bound::Pure;
 use super::builder::{SagaBuilder, StepHandle, patient};
 use super::plan::Kind;
 use super::source::Source;
-use super::{Blueprint, Definition};
+use super::Definition;
 use crate::checkpoint::Checkpoint;
 
 /// Marks the handle of a child saga.
@@ -21,8 +21,7 @@ impl<'id> SagaBuilder<'id> {
     /// that time. That is why its definition has neither pivot nor retryable steps.
     ///
     /// Registering this definition with an engine registers that of the child as well. An engine that has the
-    /// child's definition alone also claims such children, and cannot tell their parent how they ended: it sets
-    /// them aside. Register the parent wherever the child is registered.
+    /// child's definition alone runs such children too.
     ///
     /// ```
     /// use saga_core::{step_fn, Definition, Outcome};
@@ -49,15 +48,11 @@ impl<'id> SagaBuilder<'id> {
         let input = input.map(|input: I| input.encode());
         let bind = |input| Arc::new(Pure::Child { input, accepts: |output| O::decode(output).map(drop) });
         let handle = self.declare(name, Kind::Child, input, |input| bind(input));
-        let output = definition.clone();
-        let blueprint = Blueprint {
-            encode_output: Some(Arc::new(move |state| output.output(state)?.encode())),
-            ..Blueprint::clone(definition.blueprint())
-        };
+        let blueprint = definition.blueprint().clone();
         let mut draft = self.draft.borrow_mut();
         draft.plans[handle.index].compensate = Some(patient());
         draft.plans[handle.index].child = Some((blueprint.name.clone(), blueprint.version));
-        draft.related.push(Arc::new(blueprint));
+        draft.related.push(blueprint);
         handle
     }
 }

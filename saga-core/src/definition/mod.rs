@@ -45,7 +45,7 @@ use crate::machine::SagaState;
 
 /// A saga's definition: what it is called, its version, its steps. Cheap to clone.
 ///
-/// `I` is the saga's input, `O` its output.
+/// `I` is the saga's input, `O` its output: both can be journalled, for any saga may be the child of another.
 ///
 /// Every step says what it is to the saga:
 ///
@@ -93,15 +93,15 @@ pub(crate) struct Blueprint {
     pub(crate) related: Vec<Arc<Self>>,
     /// What sees to signals that come too late; none for a dead letter.
     pub(crate) late: Option<Arc<Self>>,
-    /// What a saga returns, for its parent; none where none of them can be a child.
-    pub(crate) encode_output: Option<EncodeOutput>,
+    /// What a saga returns, for the parent of one that is a child.
+    pub(crate) encode_output: EncodeOutput,
     /// What becomes of payloads in the journal; none leaves them as they are.
     pub(crate) codec: Option<Arc<dyn Codec>>,
 }
 
 type EncodeOutput = Arc<dyn Fn(&SagaState) -> Result<Payload, CheckpointError> + Send + Sync>;
 
-impl<I: Checkpoint, O: Send + 'static> Definition<I, O> {
+impl<I: Checkpoint, O: Checkpoint> Definition<I, O> {
     /// Builds the definition `name` in this version. The closure declares the steps and ends with
     /// [`SagaBuilder::returns`].
     ///
@@ -131,10 +131,16 @@ impl<I: Checkpoint, O: Send + 'static> Definition<I, O> {
         check_children(&plan, &related)?;
         let outline = Outline::of(name, version, &plan);
         let name = name.into();
-        let (steps, encode_output, codec) = (bound, None, None);
+        let output = Arc::new(output);
+        let encode_output = encode(output.clone());
+        let (steps, codec) = (bound, None);
         let blueprint = Blueprint { name, version, plan, steps, outline, related, late, encode_output, codec };
-        Ok(Self { blueprint: Arc::new(blueprint), output: Arc::new(output), types: PhantomData })
+        Ok(Self { blueprint: Arc::new(blueprint), output, types: PhantomData })
     }
+}
+
+fn encode<O: Checkpoint>(output: Arc<Resolver<O>>) -> EncodeOutput {
+    Arc::new(move |state| output.resolve(&Outputs::of(state))?.encode())
 }
 
 /// A child can be undone for as long as its parent lives: it must not pass a point of no return.

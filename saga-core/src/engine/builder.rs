@@ -154,7 +154,8 @@ impl EngineBuilder {
     }
 
     /// How often the worker looks for sagas that others have left for it, when nothing wakes it.
-    /// Default 500 ms. At least 1 ms.
+    /// Default 500 ms. At least 1 ms. For events that gone workers have left it looks as often, and at most
+    /// once a second.
     #[must_use]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.options.poll_interval = interval.max(Duration::from_millis(1));
@@ -301,13 +302,13 @@ impl EngineBuilder {
     }
 }
 
-/// The definitions by name and version. Of one that is registered for itself and as a child, the latter
-/// knows more.
+/// The definitions by name and version. Of one that is registered twice, for itself and as a child, the one that
+/// seals its payloads stands.
 fn index(blueprints: Vec<Arc<Blueprint>>) -> HashMap<(Arc<str>, u32), Arc<Blueprint>> {
     let mut index: HashMap<_, Arc<Blueprint>> = HashMap::new();
     for blueprint in blueprints {
         let known = index.entry((blueprint.name.clone(), blueprint.version)).or_insert_with(|| blueprint.clone());
-        if known.encode_output.is_none() {
+        if known.codec.is_none() {
             *known = blueprint;
         }
     }

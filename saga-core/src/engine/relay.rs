@@ -22,16 +22,17 @@ const BATCH: usize = 1_000;
 const AT_ONCE: usize = 256;
 /// How long one event may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How often the events of gone workers are looked for.
+/// The events of gone workers are looked for this often at most: those of its own sagas wake it.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Publishes until the worker stops.
 pub(crate) async fn run(inner: Arc<Inner>, publisher: Arc<dyn EventPublisher>) {
     let mut outages = 0;
     while !inner.draining.is_cancelled() {
-        let sweep_at = Instant::now() + SWEEP.min(inner.options.poll_interval.max(Duration::from_millis(10)));
+        let sweep_at = Instant::now() + SWEEP.max(inner.options.poll_interval);
         let Some(incarnation) = inner.incarnation().filter(|incarnation| incarnation.is_live()) else {
-            tokio::time::sleep_until(sweep_at).await;
+            // A lease comes back, or the next begins, within moments.
+            tokio::time::sleep(SWEEP).await;
             continue;
         };
         let wake_at = match round(&inner, &incarnation, &*publisher).await {
@@ -41,7 +42,7 @@ pub(crate) async fn run(inner: Arc<Inner>, publisher: Arc<dyn EventPublisher>) {
                 due.map_or(sweep_at, |due| due.min(sweep_at))
             }
             // The worker finds out by itself that its lease is gone.
-            Err(JournalError::Fenced { .. }) => sweep_at,
+            Err(JournalError::Fenced { .. }) => Instant::now() + SWEEP,
             Err(problem) => {
                 warn!(%problem, "the outbox cannot be read or settled; trying again");
                 outages += 1;

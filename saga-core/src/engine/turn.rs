@@ -49,9 +49,8 @@ impl Saga {
     }
 
     fn output(&self) -> Result<ChildEnd, TurnError> {
-        let encode = self.blueprint.encode_output.as_ref();
-        let encode = encode.ok_or_else(|| CheckpointError::Missing { step: StepName::from("the saga's output") })?;
-        Ok(ChildEnd::Completed(encode(self.state()).map_err(|error| self.blueprint.withhold(error))?))
+        let output = (self.blueprint.encode_output)(self.state());
+        Ok(ChildEnd::Completed(output.map_err(|error| self.blueprint.withhold(error))?))
     }
 
     fn to_parent(&self, parent: &Parent, what: &str, end: ChildEnd) -> Result<Message, TurnError> {

@@ -171,3 +171,38 @@ fn a_child_that_could_not_be_undone_is_refused() {
     let refused = built.unwrap_err();
     assert!(matches!(refused, BuildError::ChildCannotBeUndone { .. }), "{refused}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_knows_the_child_alone_runs_it_for_its_parent() {
+    let (world, journal) = (World::default(), MemoryJournal::new());
+    let child = Definition::build("child", 1, |saga, n| {
+        let held = saga.compensatable("hold", hold(&world, true, false), n);
+        saga.returns(held)
+    })
+    .unwrap();
+    let parent = Definition::build("parent", 1, |saga, n| {
+        let below = saga.child("below", &child, n);
+        saga.returns(below)
+    })
+    .unwrap();
+    let both = engine(&journal).register(&parent).open().await.unwrap();
+    let saga = both.start(&parent, "k", 1).await.unwrap();
+    let children = ListFilter { definition: Some("child".to_owned()), ..ListFilter::default() };
+    until("the child is under way", async || {
+        let children = both.list(&children, 1).await.unwrap();
+        children.first().is_some_and(|child| child.status == SagaStatus::Running)
+    })
+    .await;
+    // It ends on an engine that has never heard of the parent.
+    let alone = engine(&journal).register(&child).open().await.unwrap();
+    drop(both);
+    until("the child is kept", async || {
+        let children = alone.list(&children, 1).await.unwrap();
+        assert_ne!(children[0].status, SagaStatus::NeedsAttention);
+        children[0].status == SagaStatus::Retained
+    })
+    .await;
+    let both = engine(&journal).register(&parent).open().await.unwrap();
+    assert_eq!(completed(&both.handle(&parent, saga.id())).await, 2);
+    all_over(&both).await;
+}

@@ -200,7 +200,7 @@ impl Journal for SimJournal {
     }
 
     async fn outbox(&self, lease: Lease, limit: usize) -> Result<OutboxBatch, JournalError> {
-        // The relay looks every second, and a simulation lasts for months: it is told when there is something.
+        // A simulation lasts for months, and need not look every hour: it is told when there is something.
         loop {
             let mut news = std::pin::pin!(self.sim.events.notified());
             news.as_mut().enable();
