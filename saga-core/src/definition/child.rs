@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use super::Definition;
 use super::bound::Pure;
 use super::builder::{SagaBuilder, StepHandle, patient};
 use super::plan::Kind;
 use super::source::Source;
-use super::Definition;
 use crate::checkpoint::Checkpoint;
 
 /// Marks the handle of a child saga.

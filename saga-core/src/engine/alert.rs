@@ -68,6 +68,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     loop {
         round(&inner).await;
         tokio::select! {
+            biased;
             () = inner.draining.cancelled() => break,
             () = inner.alerts.notified() => {}
             () = tokio::time::sleep(inner.options.housekeeping_interval) => {}

@@ -1,6 +1,7 @@
 //! Options of an engine: each with its unit, its default and the reason for it.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
@@ -24,6 +25,7 @@ use super::watch::Watchers;
 use super::{Engine, Inner, incarnation, worker};
 use crate::checkpoint::Checkpoint;
 use crate::definition::{Blueprint, Definition, Kind};
+use crate::id::SagaId;
 use crate::journal::{Journal, NewSaga};
 use crate::limits::Limits;
 use crate::publish::EventPublisher;
@@ -40,7 +42,7 @@ pub struct EngineBuilder {
     schedules: Vec<Schedule>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) worker: Option<String>,
     pub(crate) lease_ttl: Duration,
@@ -55,6 +57,16 @@ pub(crate) struct Options {
     pub(crate) publish_retry: RetryPolicy,
     pub(crate) archive: Option<Arc<dyn Archive>>,
     pub(crate) interceptors: Vec<Arc<dyn Interceptor>>,
+    pub(crate) ids: Arc<dyn Fn() -> SagaId + Send + Sync>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("worker", &self.worker)
+            .field("lease_ttl", &self.lease_ttl)
+            .finish_non_exhaustive()
+    }
 }
 
 impl EngineBuilder {
@@ -76,6 +88,7 @@ impl EngineBuilder {
                 publish_retry: RetryPolicy::patient(),
                 archive: None,
                 interceptors: Vec::new(),
+                ids: Arc::new(SagaId::new),
             },
             limits: Limits::default(),
             schedules: Vec::new(),
@@ -241,6 +254,14 @@ impl EngineBuilder {
     #[must_use]
     pub fn interceptor(mut self, interceptor: impl Interceptor) -> Self {
         self.options.interceptors.push(Arc::new(interceptor));
+        self
+    }
+
+    /// Where the ids of sagas that are started here come from: for simulations, of which a seed is to make the
+    /// same again. They must not repeat. Default: [`SagaId::new`].
+    #[must_use]
+    pub fn saga_ids(mut self, ids: impl Fn() -> SagaId + Send + Sync + 'static) -> Self {
+        self.options.ids = Arc::new(ids);
         self
     }
 

@@ -111,6 +111,7 @@ impl Driver {
                 Ok(Exit::Gone) | Err(Stop::Lost | Stop::HandBack) => break,
                 Ok(Exit::Sleep(until)) => {
                     tokio::select! {
+                        biased;
                         () = self.incarnation.lost.cancelled() => break,
                         // Closing the lease hands the saga back, due at once.
                         () = self.inner.draining.cancelled() => break,

@@ -13,6 +13,7 @@ const BATCH: usize = 500;
 pub(crate) async fn run(inner: Arc<Inner>) {
     loop {
         tokio::select! {
+            biased;
             () = inner.draining.cancelled() => return,
             () = tokio::time::sleep(inner.options.housekeeping_interval) => {}
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -47,7 +47,9 @@ pub(crate) struct Incarnation {
     /// Cancelled once the lease is lost or the engine is gone.
     pub(crate) lost: CancellationToken,
     /// Until when the lease is certainly valid, by this process's monotonic clock.
-    valid_until: watch::Sender<Instant>,
+    valid_until: Mutex<Instant>,
+    /// Tells all that wait for a renewal, in the order in which they came.
+    renewals: Notify,
     pub(crate) appender: Batcher<Turn, Written>,
     pub(crate) starter: Batcher<NewSaga, Begun>,
     held: Arc<Mutex<Held>>,
@@ -82,8 +84,8 @@ impl Incarnation {
                 async move { start(&*journal, Some(lease), &sagas, &lost).await }
             })
         };
-        let (valid_until, claims) = (watch::Sender::new(valid_until), inner.claims.clone());
-        Self { lease, lost, valid_until, appender, starter, held: Arc::default(), claims }
+        let (valid_until, claims) = (Mutex::new(valid_until), inner.claims.clone());
+        Self { lease, lost, valid_until, renewals: Notify::new(), appender, starter, held: Arc::default(), claims }
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -92,28 +94,32 @@ impl Incarnation {
 
     /// Takes note that the lease was renewed.
     pub(crate) fn renewed(&self, valid_until: Instant) {
-        self.valid_until.send_replace(valid_until);
+        *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = valid_until;
+        self.renewals.notify_waiters();
     }
 
     /// Whether the lease is certainly valid now.
     pub(crate) fn is_live(&self) -> bool {
-        !self.lost.is_cancelled() && Instant::now() < *self.valid_until.borrow()
+        !self.lost.is_cancelled() && Instant::now() < *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns true as soon as the lease is certainly valid, false once it is lost. Nothing with an
     /// effect begins on a lease that may have lapsed.
     pub(crate) async fn live(&self) -> bool {
-        let mut renewals = self.valid_until.subscribe();
         loop {
+            // Listening before looking: a renewal in between is not missed.
+            let mut renewed = std::pin::pin!(self.renewals.notified());
+            renewed.as_mut().enable();
+            if self.is_live() {
+                return true;
+            }
             if self.lost.is_cancelled() {
                 return false;
             }
-            if Instant::now() < *renewals.borrow_and_update() {
-                return true;
-            }
             tokio::select! {
+                biased;
                 () = self.lost.cancelled() => return false,
-                changed = renewals.changed() => if changed.is_err() { return false },
+                () = renewed => {}
             }
         }
     }
@@ -212,6 +218,7 @@ async fn append(journal: &dyn Journal, lease: Lease, turns: &[Turn], lost: &Canc
             }
         }
         tokio::select! {
+            biased;
             () = lost.cancelled() => break,
             () = tokio::time::sleep(outage_delay(tries)) => {}
         }
@@ -247,6 +254,7 @@ pub(crate) async fn start(
             }
         }
         tokio::select! {
+            biased;
             () = lost.cancelled() => break,
             () = tokio::time::sleep(outage_delay(tries)) => {}
         }

@@ -50,6 +50,7 @@ pub(crate) async fn run(inner: Arc<Inner>, publisher: Arc<dyn EventPublisher>) {
             }
         };
         tokio::select! {
+            biased;
             () = inner.draining.cancelled() => {}
             () = inner.events.notified() => {}
             () = tokio::time::sleep_until(wake_at) => {}

@@ -196,6 +196,7 @@ impl Schedule {
     pub(crate) async fn run(self, inner: Arc<Inner>) {
         let stopped = inner.draining.clone();
         tokio::select! {
+            biased;
             () = stopped.cancelled() => {}
             () = self.tick_for_ever(&inner) => {}
         }

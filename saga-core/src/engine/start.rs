@@ -81,7 +81,7 @@ pub(crate) async fn start<I: Checkpoint, O: Send + 'static>(
     if inner.draining.is_cancelled() {
         return Err(StartError::Closed);
     }
-    let new = new_saga(&blueprint, SagaId::new(), key, &input)?;
+    let new = new_saga(&blueprint, (inner.options.ids)(), key, &input)?;
     let same_input = |existing: &SagaHeader| same_input(&blueprint, &input, existing);
     let (reply, receipt) = oneshot::channel();
     let mut local = None;

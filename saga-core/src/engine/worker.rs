@@ -57,6 +57,7 @@ async fn run(inner: Arc<Inner>, name: String, first: Arc<Incarnation>) {
     let mut incarnation = first;
     loop {
         tokio::select! {
+            biased;
             () = incarnation.lost.cancelled() => {}
             () = heartbeat(&inner, &incarnation) => {}
             () = work(&inner, &incarnation) => return close(&inner, &incarnation).await,
@@ -82,6 +83,7 @@ async fn reopen(inner: &Arc<Inner>, name: &str) -> Option<Arc<Incarnation>> {
             Err(problem) => warn!(%problem, tries, "no new lease; trying again"),
         }
         tokio::select! {
+            biased;
             () = inner.draining.cancelled() => break,
             () = tokio::time::sleep(outage_delay(tries)) => {}
         }
@@ -121,6 +123,7 @@ async fn work(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) {
     while !inner.draining.is_cancelled() {
         if !incarnation.is_live() {
             tokio::select! {
+                biased;
                 () = inner.draining.cancelled() => continue,
                 // Once it is lost, the caller begins again.
                 live = incarnation.live() => if !live { return std::future::pending().await },
@@ -153,6 +156,7 @@ async fn work(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) {
             }
         };
         tokio::select! {
+            biased;
             () = inner.draining.cancelled() => {}
             () = inner.claims.woken() => {}
             () = tokio::time::sleep_until(wake_at) => {}
@@ -230,6 +234,7 @@ fn wanted(inner: &Inner) -> Vec<(Vec<(String, u32)>, usize)> {
 /// Free slots, at least one: waits for it. None when the worker stops first.
 async fn slots(inner: &Inner) -> Option<Vec<OwnedSemaphorePermit>> {
     let first = tokio::select! {
+        biased;
         () = inner.draining.cancelled() => return None,
         first = inner.slots.clone().acquire_owned() => first.ok()?,
     };
