@@ -9,6 +9,7 @@ pub mod postgres;
 pub mod publisher;
 pub mod random;
 mod sim;
+pub mod swarm;
 mod test_engine;
 mod world;
 pub mod zombie;

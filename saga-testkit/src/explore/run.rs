@@ -365,6 +365,7 @@ async fn inspect<K, I, O>(
         locks: &locks,
         published: &state.published,
         signalled: &state.signalled,
+        alone: true,
         over,
     };
     let problem = invariant::check(&view);

@@ -45,6 +45,8 @@ pub(crate) struct View<'a> {
     pub(crate) published: &'a [(SagaId, String)],
     /// Signals that were accepted, by message id.
     pub(crate) signalled: &'a [String],
+    /// Whether there is one worker at a time, so that epochs grow along each history.
+    pub(crate) alone: bool,
     /// Whether nothing is left to be done: no saga waits for a human.
     pub(crate) over: bool,
 }

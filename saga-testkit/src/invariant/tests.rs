@@ -71,14 +71,24 @@ fn told(records: Vec<Record>, status: SagaStatus) -> Told {
 }
 
 fn effect(step: &str, key: &str) -> Effect {
-    Effect { key: key.to_owned(), what: "it".to_owned(), step: Some(step.to_owned()), stands: true }
+    Effect { key: key.to_owned(), what: "it".to_owned(), saga: None, step: Some(step.to_owned()), stands: true }
 }
 
 const ROLLED_BACK: SagaStatus = SagaStatus::Ended(End::RolledBack);
 
 /// All over, and nothing but these sagas.
 fn plain<'a>(cast: &'a Cast, sagas: &'a [Told]) -> View<'a> {
-    View { cast, sagas, letters: &[], effects: &[], locks: &[], published: &[], signalled: &[], over: true }
+    View {
+        cast,
+        sagas,
+        letters: &[],
+        effects: &[],
+        locks: &[],
+        published: &[],
+        signalled: &[],
+        alone: true,
+        over: true,
+    }
 }
 
 /// Which invariant the saga breaks, in a view that `change` makes.

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use saga_core::{Definition, RetryPolicy, SagaBuilder, Source as _, StepHandle, definition, step_fn};
+use saga_core::{Definition, Event, RetryPolicy, SagaBuilder, Source as _, StepHandle, definition, step_fn};
 
 use super::honest::Honest;
 use crate::World;
+
+/// What an hour lasts.
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A definition as data: what there is before the pivot, and what after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +40,14 @@ pub enum Part {
     When(bool),
     /// Some hours of waiting.
     Sleep(u8),
+    /// An hour at most of waiting for the signal of this name, `go`.
+    Signal,
+    /// The entity of this number, of which there are a few, is locked. One in a definition.
+    Lock(u8),
+    /// An event.
+    Publish,
+    /// A saga of its own, with so many steps.
+    Child(u8),
 }
 
 /// Sketches of sound definitions, with two to a dozen steps.
@@ -65,9 +76,20 @@ impl Sketch {
     /// Never: every sketch is a sound definition.
     #[must_use]
     pub fn definition(&self, world: &World) -> Definition<i64, i64> {
-        let built = Definition::build("sketch", 1, |saga, input| {
+        self.draw(world, "sketch", HOUR).0
+    }
+
+    /// The same under this name, with hours that last so long; and the definitions of its children.
+    ///
+    /// # Panics
+    /// When it has two locks: every other sketch is a sound definition.
+    #[must_use]
+    pub fn draw(&self, world: &World, name: &str, hour: Duration) -> (Definition<i64, i64>, Vec<Definition<i64, i64>>) {
+        let mut children = Vec::new();
+        let built = Definition::build(name, 1, |saga, input| {
             let start = saga.query("start", step_fn(async |_, n: i64| Ok(n)), input);
-            let mut drawing = Drawing { world, retry: self.retry(), next: 0 };
+            let children = &mut children;
+            let mut drawing = Drawing { world, of: name, hour, retry: self.retry(), next: 0, children };
             self.before.iter().for_each(|part| drawing.draw(saga, *part, start));
             let end = self.after.map(|after| {
                 let (name, step) = drawing.step();
@@ -83,7 +105,7 @@ impl Sketch {
                 None => saga.returns(start),
             }
         });
-        built.unwrap_or_else(|problem| panic!("{self:?} is no sound definition: {problem}"))
+        (built.unwrap_or_else(|problem| panic!("{self:?} is no sound definition: {problem}")), children)
     }
 
     /// How many steps it has that do something.
@@ -91,7 +113,16 @@ impl Sketch {
     pub fn steps(&self) -> usize {
         let size = |part: &Part| match part {
             Part::Parallel(branches) => usize::from(*branches),
-            Part::Compensatable | Part::Query | Part::BestEffort | Part::Items(_) | Part::When(_) | Part::Sleep(_) => 1,
+            Part::Compensatable
+            | Part::Query
+            | Part::BestEffort
+            | Part::Items(_)
+            | Part::When(_)
+            | Part::Sleep(_)
+            | Part::Signal
+            | Part::Lock(_)
+            | Part::Publish
+            | Part::Child(_) => 1,
         };
         let before: usize = self.before.iter().map(size).sum();
         before + self.after.map_or(0, |after| 1 + usize::from(after))
@@ -104,8 +135,11 @@ impl Sketch {
 
 struct Drawing<'a> {
     world: &'a World,
+    of: &'a str,
+    hour: Duration,
     retry: RetryPolicy,
     next: usize,
+    children: &'a mut Vec<Definition<i64, i64>>,
 }
 
 impl Drawing<'_> {
@@ -114,6 +148,19 @@ impl Drawing<'_> {
         self.next += 1;
         let step = Honest::new(self.world, &format!("{name} done"));
         (name, step)
+    }
+
+    /// A definition with so many steps, all of which can be undone.
+    fn child(&self, name: &str, steps: u8) -> Definition<i64, i64> {
+        let of = format!("{}-{name}", self.of);
+        let built = Definition::build(&of, 1, |saga, input| {
+            for step in 0..steps {
+                let honest = Honest::new(self.world, &format!("{name}.{step} done"));
+                let _ = saga.compensatable(&format!("c{step}"), honest, input).retry(self.retry.clone());
+            }
+            saga.returns(input)
+        });
+        built.unwrap_or_else(|problem| panic!("{of} is no sound definition: {problem}"))
     }
 
     fn draw<'id>(&mut self, saga: &SagaBuilder<'id>, part: Part, input: StepHandle<'id, i64, definition::Query>) {
@@ -142,7 +189,22 @@ impl Drawing<'_> {
                 });
             }
             Part::Sleep(hours) => {
-                _ = saga.sleep(&name, input.map(move |_| Duration::from_secs(u64::from(hours) * 3_600)));
+                let time = self.hour * u32::from(hours);
+                _ = saga.sleep(&name, input.map(move |_| time));
+            }
+            Part::Signal => {
+                let hour = self.hour;
+                _ = saga.wait_for::<i64, _>(&name, "go", input.map(move |_| Some(hour)));
+            }
+            Part::Lock(entity) => {
+                let key = format!("entity-{entity}");
+                _ = saga.lock(&name, input.map(move |_| vec![key.clone()]), self.hour * 24);
+            }
+            Part::Publish => _ = saga.publish(&name, input.map(|n: i64| Event::new("news", n))),
+            Part::Child(steps) => {
+                let child = self.child(&name, steps);
+                let _ = saga.child(&name, &child, input);
+                self.children.push(child);
             }
         }
     }

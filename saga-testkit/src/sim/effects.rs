@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use saga_core::SagaId;
+
 use super::Sim;
 use super::interceptor::{CURRENT, Who};
 use super::tape::Entry;
@@ -24,6 +26,8 @@ pub struct Effect {
     pub key: String,
     /// What it is.
     pub what: String,
+    /// The saga whose attempt had it, when it was had in one.
+    pub saga: Option<SagaId>,
     /// The step whose attempt had it, when it was had in one.
     pub step: Option<String>,
     /// Whether it stands, or has been undone.
@@ -45,7 +49,7 @@ impl Effects {
 
 impl Sim {
     pub(crate) fn apply(&self, key: &str, what: &str) -> Applied {
-        let step = CURRENT.try_with(|who: &Who| who.label.clone()).ok();
+        let (saga, step) = CURRENT.try_with(|who: &Who| (who.saga, who.label.clone())).ok().unzip();
         let mut state = self.locked();
         if state.effects.closed.contains(key) {
             state.tape.add(Entry::new(format!("  {what}: refused, for it was undone before")));
@@ -55,7 +59,7 @@ impl Sim {
             state.tape.add(Entry::new(format!("  {what}: known, nothing happens twice")));
             return Applied::Before;
         }
-        state.effects.all.push(Effect { key: key.to_owned(), what: what.to_owned(), step, stands: true });
+        state.effects.all.push(Effect { key: key.to_owned(), what: what.to_owned(), saga, step, stands: true });
         state.tape.add(Entry::new(format!("  {what}")));
         Applied::Now
     }

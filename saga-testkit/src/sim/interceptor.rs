@@ -7,6 +7,7 @@ use saga_core::{Op, SagaId, StepContext, StepError, async_trait};
 
 use super::fate::Fate;
 use super::late::LateCall;
+use super::process::Process;
 use super::tape::Entry;
 use super::tell::pace;
 use super::{Sim, verb};
@@ -14,6 +15,8 @@ use super::{Sim, verb};
 tokio::task_local! {
     /// The attempt in which the user's code runs at the moment.
     pub(crate) static CURRENT: Who;
+    /// The process that it runs in.
+    pub(crate) static PROCESS: Arc<Process>;
 }
 
 /// An attempt, by name.
@@ -30,13 +33,17 @@ pub(crate) struct Who {
 
 /// Stands between the engine and the user's steps.
 #[derive(Debug)]
-pub(crate) struct SimInterceptor(pub(crate) Arc<Sim>);
+pub(crate) struct SimInterceptor {
+    pub(crate) sim: Arc<Sim>,
+    /// Where the attempts are made.
+    pub(crate) process: Arc<Process>,
+}
 
 #[async_trait]
 impl Interceptor for SimInterceptor {
     async fn intercept(&self, cx: &StepContext, call: Call) -> Result<Answer, StepError> {
-        let who = self.0.who(cx);
-        let Some(fate) = self.0.visit_attempt(&who) else { return self.made(who, cx, call).await };
+        let who = self.sim.who(cx);
+        let Some(fate) = self.sim.visit_attempt(&who) else { return self.made(who, cx, call).await };
         match fate {
             Fate::Refused => Err(StepError::rejected("refused, as scheduled")),
             Fate::Unsent => Err(StepError::unsent("not sent, as scheduled")),
@@ -73,13 +80,14 @@ impl Interceptor for SimInterceptor {
 impl SimInterceptor {
     async fn made(&self, who: Who, cx: &StepContext, call: Call) -> Result<Answer, StepError> {
         let name = format!("{}{}", verb(who.op), who.label);
-        let answer = self.0.foreign.hold(CURRENT.scope(who, call.make(cx))).await;
-        self.0.note(Entry::new(format!("{name}: {}", pace(&answer))));
+        let answer =
+            self.sim.foreign.hold(PROCESS.scope(self.process.clone(), CURRENT.scope(who, call.make(cx)))).await;
+        self.sim.note(Entry::new(format!("{name}: {}", pace(&answer))));
         answer
     }
 
     fn later(&self, who: Who, cx: &StepContext, call: Call) {
         let made = call.make(cx);
-        self.0.later(LateCall::of_attempt(Who { late: true, ..who }, async move { drop(made.await) }));
+        self.sim.later(LateCall::of_attempt(Who { late: true, ..who }, async move { drop(made.await) }));
     }
 }

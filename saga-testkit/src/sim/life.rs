@@ -7,7 +7,7 @@ use saga_core::Engine;
 use saga_core::engine::{EngineBuilder, OpenError};
 use saga_core::journal::Journal as _;
 
-use super::interceptor::SimInterceptor;
+use super::interceptor::{PROCESS, SimInterceptor};
 use super::journal::SimJournal;
 use super::process::Process;
 use super::publisher::SimPublisher;
@@ -58,8 +58,9 @@ impl Life {
             .poll_interval(POLL)
             .housekeeping_interval(SELDOM)
             .retention(KEPT)
-            .publisher(SimPublisher(sim.clone()));
-        let engine = configure(engine).interceptor(SimInterceptor(sim.clone())).open().await?;
+            .publisher(SimPublisher { sim: sim.clone(), process: process.clone() });
+        let engine =
+            configure(engine).interceptor(SimInterceptor { sim: sim.clone(), process: process.clone() }).open().await?;
         Ok(Self { engine, process })
     }
 
@@ -80,8 +81,13 @@ impl Life {
 impl Sim {
     /// Ends the present process, as scheduled, and never returns.
     pub(crate) async fn crash<T>(&self, place: &str) -> T {
+        let process = PROCESS.try_with(Arc::clone).unwrap_or_else(|_| self.process());
+        self.crash_of(&process, place).await
+    }
+
+    /// Ends this process, and never returns.
+    pub(crate) async fn crash_of<T>(&self, process: &Process, place: &str) -> T {
         self.note(Entry::fault(format!("CRASH {place}")));
-        let process = self.process();
         process.die().await
     }
 }

@@ -7,18 +7,23 @@ use saga_core::publish::{EventPublisher, OutgoingEvent, PublishError};
 
 use super::Sim;
 use super::fate::Fate;
+use super::process::Process;
 use super::tape::Entry;
 
 /// Takes every event, unless it is scheduled not to.
 #[derive(Debug)]
-pub(crate) struct SimPublisher(pub(crate) Arc<Sim>);
+pub(crate) struct SimPublisher {
+    pub(crate) sim: Arc<Sim>,
+    /// Where it publishes from.
+    pub(crate) process: Arc<Process>,
+}
 
 #[async_trait]
 impl EventPublisher for SimPublisher {
     async fn publish(&self, event: &OutgoingEvent) -> Result<(), PublishError> {
-        let fate = self.0.visit_next("publish", &event.topic, Fate::of_publish());
+        let fate = self.sim.visit_next("publish", &event.topic, Fate::of_publish());
         let arrives = || {
-            let mut state = self.0.locked();
+            let mut state = self.sim.locked();
             state.published.push((event.saga, event.id.clone()));
             state.tape.add(Entry::new(format!("event of {} is published", event.topic)));
         };
@@ -28,10 +33,12 @@ impl EventPublisher for SimPublisher {
                 arrives();
                 Err(PublishError::transient("the answer was lost, as scheduled"))
             }
-            Some(Fate::CrashBefore) => self.0.crash(&format!("before event of {} is published", event.topic)).await,
+            Some(Fate::CrashBefore) => {
+                self.sim.crash_of(&self.process, &format!("before event of {} is published", event.topic)).await
+            }
             Some(Fate::CrashAfter) => {
                 arrives();
-                self.0.crash(&format!("after event of {} was published", event.topic)).await
+                self.sim.crash_of(&self.process, &format!("after event of {} was published", event.topic)).await
             }
             _ => {
                 arrives();
