@@ -10,7 +10,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use benches::{Counting, Row, measure, noop, print_json, print_table, run_saga};
+use benches::{Counting, Load, Row, measure, noop, print_json, print_table, run_saga};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use saga_core::journal::{Journal, MemoryJournal};
@@ -104,9 +104,7 @@ async fn run(
                         async move { run_saga(&engine, &definition, &key).await }
                     }
                 },
-                concurrency,
-                Duration::from_millis(700),
-                Duration::from_secs_f64(args.seconds),
+                Load::new(concurrency, Duration::from_secs_f64(args.seconds)),
                 async || {
                     let server = server_counts(probe.as_mut()).await.map_err(|error| error.to_string())?;
                     marks.push((calls.calls(), calls.turns(), server));

@@ -1,17 +1,25 @@
-//! What the benchmarks share: no-op sagas, a counting journal, and the measuring loop.
+//! What the benchmarks share: no-op sagas, a counting journal, the measuring loop, and who is compared.
 
 mod chart;
+mod comparison;
 mod counting;
 mod cpu;
+mod figures;
 mod floor;
 mod load;
 mod noop;
+mod payload;
+mod peers;
 mod report;
 
-pub use chart::{Case, draw};
+pub use chart::{Case as ChartCase, draw};
+pub use comparison::{Case, Contender, report};
 pub use counting::{Calls, Counting};
 pub use cpu::Cpu;
+pub use figures::Figures;
 pub use floor::Floor;
-pub use load::{Measured, measure, run_saga};
-pub use noop::noop;
+pub use load::{Load, Measured, measure};
+pub use noop::{noop, run_saga};
+pub use payload::RESULT;
+pub use peers::{Peer, Peers};
 pub use report::{Row, print_json, print_table};

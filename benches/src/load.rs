@@ -1,10 +1,38 @@
-//! The measuring loop: so many callers, each starting a saga and waiting for its outcome.
+//! The measuring loop: so many callers, each starting a saga and waiting for its outcome. The peers are measured by
+//! this very file.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use saga_core::{Definition, Engine, SagaOutcome};
+use tokio::task::{JoinError, JoinSet};
+
+/// How often a slow engine is looked at for whether it has done enough.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Callers, each one saga after the other.
+    pub at_once: usize,
+    /// How long to run before measuring, at least.
+    pub warm_up: Duration,
+    /// How long to measure, at least.
+    pub lasting: Duration,
+    /// Warm-up and measuring each go on until as many sagas have ended as there are callers, but for no longer
+    /// than this in all: a slow engine shall not be measured by its first wave, nor by none.
+    pub patience: Duration,
+    /// Whether the callers' last sagas are waited for; otherwise they are left.
+    pub drain: bool,
+}
+
+impl Load {
+    /// The usual load: both limits of time are kept by any engine that ends a saga for each caller in them.
+    #[must_use]
+    pub fn new(at_once: usize, lasting: Duration) -> Self {
+        Self { at_once, warm_up: Duration::from_millis(700), lasting, patience: Duration::from_secs(10), drain: true }
+    }
+}
 
 /// What a run measured.
 #[derive(Clone, Debug)]
@@ -19,64 +47,45 @@ pub struct Measured {
     pub p99: Duration,
 }
 
-/// One saga of the engine, from start to outcome.
-///
-/// # Errors
-/// When it does not complete.
-pub async fn run_saga(engine: &Engine, definition: &Definition<String, String>, key: &str) -> Result<(), String> {
-    let saga = engine.start(definition, key, String::new()).await.map_err(|error| error.to_string())?;
-    match saga.outcome().await.map_err(|error| error.to_string())? {
-        SagaOutcome::Completed(_) => Ok(()),
-        other => Err(format!("a saga that does nothing failed: {other:?}")),
-    }
+/// What the callers share with the one who measures.
+#[derive(Default)]
+struct Progress {
+    ended: AtomicU64,
+    measuring: AtomicBool,
+    stop: AtomicBool,
+    latencies: Mutex<Vec<Duration>>,
 }
 
-/// Runs `concurrency` callers, each one saga after the other: first without measuring for `warm_up`, then for
-/// `lasting`. `mark` is called when the measuring begins and when it ends.
+/// Runs the callers: first without measuring, then measuring. `mark` is called when the measuring begins and when
+/// it ends.
 ///
 /// # Errors
 /// The first failed saga.
-pub async fn measure<Fut: Future<Output = Result<(), String>> + Send>(
+pub async fn measure<Fut: Future<Output = Result<(), String>> + Send + 'static>(
     saga: impl Fn(String) -> Fut + Clone + Send + 'static,
-    concurrency: usize,
-    warm_up: Duration,
-    lasting: Duration,
+    load: Load,
     mut mark: impl AsyncFnMut() -> Result<(), String>,
 ) -> Result<Measured, String> {
     static RUN: AtomicU64 = AtomicU64::new(0);
     let run = RUN.fetch_add(1, Ordering::Relaxed);
-    let (measuring, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let callers: Vec<_> = (0..concurrency)
-        .map(|caller| {
-            let (saga, measuring, stop) = (saga.clone(), measuring.clone(), stop.clone());
-            tokio::spawn(async move {
-                let mut latencies = Vec::new();
-                let mut nth = 0_u64;
-                while !stop.load(Ordering::Relaxed) {
-                    nth += 1;
-                    let began = Instant::now();
-                    saga(format!("{run}-{caller}-{nth}-{}", std::process::id())).await?;
-                    if measuring.load(Ordering::Relaxed) {
-                        latencies.push(began.elapsed());
-                    }
-                }
-                Ok::<_, String>(latencies)
-            })
-        })
-        .collect();
-    tokio::time::sleep(warm_up).await;
-    mark().await?;
-    let began = Instant::now();
-    measuring.store(true, Ordering::Relaxed);
-    tokio::time::sleep(lasting).await;
-    measuring.store(false, Ordering::Relaxed);
-    let took = began.elapsed();
-    mark().await?;
-    stop.store(true, Ordering::Relaxed);
-    let mut latencies = Vec::new();
-    for caller in callers {
-        latencies.extend(caller.await.map_err(|error| error.to_string())??);
+    let progress = Arc::new(Progress::default());
+    let mut callers = JoinSet::new();
+    for caller in 0..load.at_once {
+        callers.spawn(call(saga.clone(), format!("{run}-{caller}"), progress.clone()));
     }
+    spend(load.warm_up, &load, &progress, &mut callers).await?;
+    mark().await?;
+    progress.measuring.store(true, Ordering::Relaxed);
+    let took = spend(load.lasting, &load, &progress, &mut callers).await?;
+    progress.measuring.store(false, Ordering::Relaxed);
+    mark().await?;
+    progress.stop.store(true, Ordering::Relaxed);
+    if load.drain {
+        while let Some(ended) = callers.join_next().await {
+            result(ended)?;
+        }
+    }
+    let mut latencies = std::mem::take(&mut *progress.latencies.lock().unwrap_or_else(PoisonError::into_inner));
     latencies.sort_unstable();
     let at = |share: f64| {
         #[expect(
@@ -89,4 +98,49 @@ pub async fn measure<Fut: Future<Output = Result<(), String>> + Send>(
         latencies.get(index.min(latencies.len().saturating_sub(1))).copied().unwrap_or_default()
     };
     Ok(Measured { sagas: latencies.len() as u64, took, p50: at(0.5), p99: at(0.99) })
+}
+
+/// One caller: one saga after the other.
+async fn call<Fut: Future<Output = Result<(), String>> + Send>(
+    saga: impl Fn(String) -> Fut + Send,
+    caller: String,
+    progress: Arc<Progress>,
+) -> Result<(), String> {
+    let mut nth = 0_u64;
+    while !progress.stop.load(Ordering::Relaxed) {
+        nth += 1;
+        let began = Instant::now();
+        saga(format!("{caller}-{nth}-{}", std::process::id())).await?;
+        progress.ended.fetch_add(1, Ordering::Relaxed);
+        if progress.measuring.load(Ordering::Relaxed) {
+            progress.latencies.lock().unwrap_or_else(PoisonError::into_inner).push(began.elapsed());
+        }
+    }
+    Ok(())
+}
+
+/// Waits for `least` and for as many sagas as there are callers, and tells how long that was.
+async fn spend(
+    least: Duration,
+    load: &Load,
+    progress: &Progress,
+    callers: &mut JoinSet<Result<(), String>>,
+) -> Result<Duration, String> {
+    let began = Instant::now();
+    let enough = progress.ended.load(Ordering::Relaxed) + load.at_once as u64;
+    loop {
+        let so_far = began.elapsed();
+        let done = so_far >= least && progress.ended.load(Ordering::Relaxed) >= enough;
+        if done || so_far >= least.max(load.patience) {
+            return Ok(so_far);
+        }
+        tokio::select! {
+            Some(ended) = callers.join_next() => result(ended)?,
+            () = tokio::time::sleep(least.saturating_sub(so_far).max(LOOK_EVERY)) => {}
+        }
+    }
+}
+
+fn result(ended: Result<Result<(), String>, JoinError>) -> Result<(), String> {
+    ended.map_err(|error| error.to_string())?
 }

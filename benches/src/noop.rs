@@ -1,10 +1,8 @@
 //! Sagas that do nothing but leave about 100 bytes at each step.
 
-use saga_core::{BuildError, Definition, StepContext, StepError, step_fn};
+use saga_core::{BuildError, Definition, Engine, SagaOutcome, StepContext, StepError, step_fn};
 
-/// What each step leaves: as long as the result of a small call.
-const RESULT: &str =
-    "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456";
+use crate::RESULT;
 
 async fn step(_cx: StepContext, _input: String) -> Result<String, StepError> {
     Ok(RESULT.to_owned())
@@ -22,4 +20,16 @@ pub fn noop(steps: usize) -> Result<Definition<String, String>, BuildError> {
         }
         saga.returns(last)
     })
+}
+
+/// One saga of the engine, from start to outcome.
+///
+/// # Errors
+/// When it does not complete.
+pub async fn run_saga(engine: &Engine, definition: &Definition<String, String>, key: &str) -> Result<(), String> {
+    let saga = engine.start(definition, key, String::new()).await.map_err(|error| error.to_string())?;
+    match saga.outcome().await.map_err(|error| error.to_string())? {
+        SagaOutcome::Completed(_) => Ok(()),
+        other => Err(format!("a saga that does nothing failed: {other:?}")),
+    }
 }
