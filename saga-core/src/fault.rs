@@ -107,6 +107,14 @@ impl StepError {
         self
     }
 
+    /// The same error of an attempt that may have had an effect, for example because a part of it was done before
+    /// the participant refused: what was done is undone.
+    #[must_use]
+    pub fn with_possible_effect(mut self) -> Self {
+        self.fault.effect = Effect::Unknown;
+        self
+    }
+
     /// What will be journalled of this error.
     #[must_use]
     pub fn fault(&self) -> &Fault {

@@ -89,6 +89,12 @@ impl World {
         self.effects().into_iter().filter(|effect| effect.stands).collect()
     }
 
+    /// How many events of this topic have reached the broker, each counted once, as its consumers do.
+    #[must_use]
+    pub fn published(&self, topic: &str) -> usize {
+        self.sim.locked().topics.values().filter(|of| *of == topic).count()
+    }
+
     /// Writes a line into the story of the run.
     pub fn note(&self, text: impl Display) {
         self.sim.note(Entry::new(format!("  {text}")));

@@ -18,7 +18,7 @@ mod seed;
 mod tape;
 mod tell;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -93,6 +93,8 @@ pub(crate) struct State {
     /// Signals that the saga has come to wait for: by name, and whether for a bounded time.
     awaited: Vec<(String, bool)>,
     pub(crate) published: Vec<(SagaId, String)>,
+    /// The topic of each event that was published, by the event's id.
+    pub(crate) topics: BTreeMap<String, String>,
     /// The message ids of signals that were accepted.
     pub(crate) signalled: Vec<String>,
     process: Arc<Process>,

@@ -25,6 +25,7 @@ impl EventPublisher for SimPublisher {
         let arrives = || {
             let mut state = self.sim.locked();
             state.published.push((event.saga, event.id.clone()));
+            state.topics.insert(event.id.clone(), event.topic.clone());
             state.tape.add(Entry::new(format!("event of {} is published", event.topic)));
         };
         match fate {

@@ -15,7 +15,11 @@ pub(crate) fn handle(s: &InitiateServices) -> impl Compensation<Input = Initiati
     let (handles, undoes) = (s.stores.opt_ins.clone(), s.stores.opt_ins.clone());
     step_fn(move |cx: StepContext, begin: Initiation| {
         let opt_ins = handles.clone();
-        async move { apply(&opt_ins, &cx, &begin).await.map_err(StoreError::into_step_error) }
+        async move {
+            // One of several may have been refused when others are there.
+            let handled = apply(&opt_ins, &cx, &begin).await;
+            handled.map_err(|error| error.into_step_error().with_possible_effect())
+        }
     })
     .compensate(move |cx: StepContext, begin: Initiation, _: Outcome<Vec<OptIn>>| {
         let opt_ins = undoes.clone();

@@ -69,6 +69,7 @@ impl Step for RequestPayment {
 
     async fn run(&self, cx: &StepContext, (begin, invoice, order): Self::Input) -> Result<RequestedPayment, StepError> {
         let (reference, requirements) = (reference(cx), &self.s.stores.requirements);
+        let opened = begin.opened(&self.s.pii)?;
         let new = NewRequirement {
             execution_context_id: begin.execution_context_id.clone(),
             checkout_order_id: order.checkout_order_id,
@@ -77,7 +78,6 @@ impl Step for RequestPayment {
             amount: invoice.payable,
         };
         let row = requirements.create(&super::key(cx), new).await.map_err(StoreError::into_step_error)?;
-        let opened = begin.opened(&self.s.pii)?;
         let online = opened.online_payment();
         // Without a mandate this payment sets one up.
         let sets_up_mandate = online.is_none_or(|online| online.mandate_info.is_none());
@@ -88,14 +88,16 @@ impl Step for RequestPayment {
             payment_method: online.map(|online| online.payment_method_identifier.clone()),
             sets_up_mandate,
         };
-        let answer = self.s.vendor.create(cx.key(), &request).await?;
+        // The requirement is there: whatever the vendor says, it has to be taken back.
+        let asked = self.s.vendor.create(cx.key(), &request).await;
+        let answer = asked.map_err(StepError::with_possible_effect)?;
         if let PaymentAnswer::Declined(decline) = &answer {
             return Err(fail(&self.s, cx, &row, invoice.owed, decline).await);
         }
         if let PaymentAnswer::RequiresClientAction(action) = &answer {
             let (code, transaction) = (&action.vendor_code, &action.vendor_transaction_id);
             let noted = requirements.note_vendor(&part(cx, "vendor"), &row.requirement_id, code, transaction).await;
-            noted.map_err(StoreError::into_step_error)?;
+            noted.map_err(|error| error.into_step_error().with_possible_effect())?;
         }
         let (requirement_id, amount, owed) = (row.requirement_id, invoice.payable, invoice.owed);
         Ok(RequestedPayment { requirement_id, amount, owed, sets_up_mandate, answer })
@@ -232,7 +234,7 @@ async fn fail(s: &InitiateServices, cx: &StepContext, row: &Requirement, owed: M
     let why = format!("{}: {}", decline.code.as_str(), decline.reason);
     match note_failure(s, cx, row, owed, &why).await {
         Ok(()) => ServiceError::new(decline.code.error_code(), &decline.reason).into(),
-        Err(error) => error,
+        Err(error) => error.with_possible_effect(),
     }
 }
 

@@ -1,0 +1,128 @@
+//! Everything that can go wrong with an initiated checkout, tried out one by one: the definition as it runs in
+//! production, with its policies, on the marketplace's real tables, with a vendor that fails on schedule.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod market;
+mod vendor;
+
+use checkout_workflows::Money;
+use checkout_workflows::initiate::checkout::{Initiation, PAYMENT_SIGNAL};
+use checkout_workflows::initiate::schema::InitiateCheckoutResponse;
+use checkout_workflows::initiate::store::{CheckoutOrderState, ExecutionStatus, LineItemState, PaymentGroupState};
+use checkout_workflows::initiate::vendor::DeclineCode;
+use checkout_workflows::initiate::webhook::PaymentOutcome;
+use checkout_workflows::money::Currency;
+use market::{ID, Market, Template, initiation};
+use saga_testkit::{Depth, Ending, Explored, Scene, World, explore};
+use vendor::Customer;
+
+const DUE: i64 = 150_000;
+/// What only a checkout that is paid later comes to.
+const SETTLES: &str = "schedule-settlement";
+
+type Checkout = Scene<Market, Initiation, InitiateCheckoutResponse>;
+
+/// A checkout, and what the vendor's webhook says of its payment, if there is one.
+async fn scene(template: &Template, customer: Customer, told: Option<PaymentOutcome>, world: World) -> Checkout {
+    let market = template.market(customer, world).await;
+    let policies = market.policies.clone();
+    let scene = Scene::new(market.definition.clone(), initiation("PAY_NOW")).keep(market);
+    let scene = scene.engine(move |engine| policies.apply(engine));
+    told.iter().fold(scene, |scene, told| scene.signal(PAYMENT_SIGNAL, told))
+}
+
+fn paid() -> PaymentOutcome {
+    let amount = Money::new(DUE, Currency::INR);
+    PaymentOutcome::Paid { vendor_transaction_id: "txn_1".to_owned(), amount }
+}
+
+fn failed() -> PaymentOutcome {
+    let code = DeclineCode::PaymentDeclined.as_str().to_owned();
+    PaymentOutcome::Failed { code, reason: "the bank has declined".to_owned() }
+}
+
+/// Money, events, and every row are where they belong.
+async fn balanced(end: &Ending<'_, Market, InitiateCheckoutResponse>) -> Result<(), String> {
+    let (completed, audit) = (end.is_completed(), end.kept.vendor.audit());
+    let net: i64 = audit.net_minor.values().sum();
+    let expected = if completed { DUE } else { 0 };
+    if net != expected || !audit.contradictions.is_empty() {
+        return Err(format!("the vendor's books: {net}, and not {expected}; {:?}", audit.contradictions));
+    }
+    if let Some(open) = audit.net_minor.keys().find(|reference| is_pending(end.kept, reference)) {
+        return Err(format!("{open} can still be paid"));
+    }
+    let events = ["line_items_updated", "line_items_confirmed"].map(|topic| end.world.published(topic));
+    if events[1] != usize::from(completed) || completed && events[0] != 1 {
+        return Err(format!("(line_items_updated, line_items_confirmed) were published: {events:?}"));
+    }
+    rows(end.kept, completed).await
+}
+
+fn is_pending(market: &Market, reference: &str) -> bool {
+    use checkout_workflows::initiate::vendor::Standing;
+    matches!(market.vendor.standing(reference), Standing::Pending(_))
+}
+
+/// The rows of the checkout: what was bought stands, or nothing does.
+async fn rows(market: &Market, completed: bool) -> Result<(), String> {
+    let stores = &market.stores;
+    let context = stores.execution_contexts.get(ID).await.unwrap().map(|context| context.status);
+    let items = stores.line_items.of_context(ID).await.unwrap();
+    let groups = stores.payment_groups.of_context(ID).await.unwrap();
+    let order = stores.checkout_orders.of_context(ID).await.unwrap().map(|order| order.state);
+    let requirements = stores.requirements.of_context(ID).await.unwrap();
+    let sound = if completed {
+        context == Some(ExecutionStatus::Completed)
+            && items.len() == 1
+            && items.iter().all(|item| item.state == LineItemState::Confirmed)
+            && groups.len() == 1
+            && groups.iter().all(|group| group.state == PaymentGroupState::Completed)
+            && order == Some(CheckoutOrderState::Completed)
+            && requirements.iter().all(|row| row.state.as_str() == "SUCCEEDED")
+    } else {
+        matches!(context, None | Some(ExecutionStatus::RolledBack))
+            && items.iter().all(|item| item.state == LineItemState::Cancelled)
+            && groups.iter().all(|group| group.state == PaymentGroupState::Failed)
+            && order.is_none()
+            && requirements.iter().all(|row| matches!(row.state.as_str(), "FAILED" | "CANCELLED" | "REFUNDED"))
+    };
+    let found = || {
+        format!("completed: {completed}, {context:?}, {order:?}, {items:#?}, {groups:#?}, {requirements:#?}")
+    };
+    if sound { Ok(()) } else { Err(found()) }
+}
+
+fn explored(customer: Customer, told: Option<PaymentOutcome>, depth: Depth) -> Explored {
+    let template = Template::new();
+    let scene = async |world: World| scene(&template, customer, told.clone(), world).await;
+    let explored = explore(scene).check(balanced).real_io().depth(depth);
+    let explored = explored.unreached(SETTLES, "it is paid now").run().unwrap();
+    println!("{explored}");
+    explored
+}
+
+#[test]
+fn a_paid_checkout_ends_well_whatever_goes_wrong() {
+    let explored = explored(Customer::Pays, Some(paid()), Depth::Singles);
+    assert!(explored.completed > 100, "{explored}");
+}
+
+#[test]
+fn a_declined_checkout_ends_well_whatever_goes_wrong() {
+    let explored = explored(Customer::Fails, Some(failed()), Depth::Singles);
+    assert!(explored.rolled_back > 100, "{explored}");
+}
+
+#[test]
+fn an_abandoned_checkout_ends_well_whatever_goes_wrong() {
+    let explored = explored(Customer::StaysAway, None, Depth::Singles);
+    assert!(explored.rolled_back > 100, "{explored}");
+}
+
+#[test]
+fn a_checkout_that_is_paid_when_it_is_given_up_ends_well_whatever_goes_wrong() {
+    let explored = explored(Customer::PaysAtTheLastMoment, None, Depth::Singles);
+    assert!(explored.completed > 100, "{explored}");
+}
