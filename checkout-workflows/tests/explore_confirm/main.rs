@@ -43,7 +43,7 @@ fn explored(rules: KeyRules, depth: Depth) -> Explored {
     let template = Template::new();
     let explored = explore(async |world: World| scene(&template, rules, world).await).check(balanced).real_io();
     let explored = explored.depth(depth).run().unwrap();
-    println!("{explored}");
+    println!("explored {explored}");
     explored
 }
 

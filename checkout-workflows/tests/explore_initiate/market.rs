@@ -35,6 +35,8 @@ pub(crate) struct Market {
     pub(crate) stores: Stores,
     pub(crate) vendor: LocalVendor,
     pub(crate) policies: Policies,
+    /// What the vendor has in the end, when the checkout is completed.
+    pub(crate) due: i64,
     pub(crate) definition: Definition<Initiation, InitiateCheckoutResponse>,
     _dir: TempDir,
 }
@@ -75,7 +77,7 @@ impl Template {
         Self(std::fs::read(&file).unwrap())
     }
 
-    pub(crate) async fn market(&self, customer: Customer, world: World) -> Market {
+    pub(crate) async fn market(&self, customer: Customer, due: i64, world: World) -> Market {
         let dir = directory();
         std::fs::write(dir.path().join("market.db"), &self.0).unwrap();
         let stores = Stores::open(&url(&dir)).await.unwrap();
@@ -84,7 +86,7 @@ impl Template {
         let scheduled = ScheduledVendor { vendor: vendor.clone(), customer, world };
         let services = InitiateServices::new(stores.clone(), Arc::new(scheduled), ring());
         let (policies, definition) = (services.policies.clone(), initiate_checkout(&services).unwrap());
-        Market { stores, vendor, policies, definition, _dir: dir }
+        Market { stores, vendor, policies, due, definition, _dir: dir }
     }
 }
 
