@@ -5,6 +5,7 @@ pub mod initiate;
 pub mod money;
 pub mod payment;
 pub mod pricing;
+mod seeded;
 pub mod shop;
 mod step;
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::seeded::seeded;
+
 /// Whether a failed attempt can have had its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -176,7 +178,8 @@ impl Fault {
     /// The attempt passed its time limit: its effect is unknown.
     #[must_use]
     pub fn timed_out(limit: Duration) -> Self {
-        Self::unknown(format!("no answer within {} ms", limit.as_millis()))
+        let unknown = Self::unknown(format!("no answer within {} ms", limit.as_millis()));
+        if seeded("M15") { Self { effect: Effect::NotApplied, ..unknown } } else { unknown }
     }
 
     /// The step panicked: its effect is unknown.

@@ -11,6 +11,11 @@ pub mod limits;
 pub mod machine;
 pub mod publish;
 pub mod retry;
+#[cfg(feature = "seeded-bugs")]
+#[doc(hidden)]
+pub mod seeded;
+#[cfg(not(feature = "seeded-bugs"))]
+mod seeded;
 pub mod step;
 pub mod time;
 pub mod verify;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use crate::checkpoint::Checkpoint;
 use crate::fault::StepError;
 use crate::id::{Epoch, IdempotencyKey, Op, SagaId, StepName};
+use crate::seeded::seeded;
 use crate::time::Timestamp;
 
 /// One operation of a saga. Implement it for a struct that holds the clients it needs; for small
@@ -151,6 +152,7 @@ impl StepContext {
     #[must_use]
     pub fn key(&self) -> IdempotencyKey {
         match self.op {
+            Op::Run if seeded("M2") => self.step_key().part(&self.attempt.to_string()),
             Op::Run | Op::Probe => self.step_key(),
             Op::Compensate => IdempotencyKey::of(self.saga, &self.step, Op::Compensate, 0),
         }

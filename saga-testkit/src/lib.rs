@@ -8,6 +8,8 @@ pub mod nats;
 pub mod postgres;
 pub mod publisher;
 pub mod random;
+#[cfg(feature = "seeded-bugs")]
+pub mod seeded;
 mod sim;
 pub mod swarm;
 mod test_engine;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use saga_core::StepError;
 
-use crate::sim::{Applied, CURRENT, Effect, Entry, Fate, Foreign, LateCall, Schedule, Sim};
+use crate::sim::{Applied, CURRENT, Effect, Entry, Fate, Foreign, LateCall, Schedule, Sim, let_go};
 
 /// What a user's fakes write their effects into, so that the kit knows what really happened, whatever steps
 /// say. Cheap to clone.
@@ -124,6 +124,7 @@ impl World {
             }
             Some(Fate::TimedOut) => {
                 carry_out();
+                let_go();
                 std::future::pending().await
             }
             Some(Fate::Late) => {

@@ -4,6 +4,7 @@ use saga_core::{Class, IdempotencyKey, StepError};
 
 use super::{Operation, Payment, PaymentGateway, PaymentStatus};
 use crate::money::{Currency, Money};
+use crate::seeded::seeded;
 
 /// Releases or pays back what was held under `authorize_key`; what the gateway tells last is returned,
 /// none when nothing was ever held.
@@ -30,7 +31,8 @@ pub async fn reverse(
         return Err(StepError::retry("the gateway knows the authorization's key, and not the authorization"));
     };
     let state = payment.state.check().map_err(StepError::fatal)?;
-    match state.status() {
+    let status = if seeded("M18") { PaymentStatus::Captured } else { state.status() };
+    match status {
         PaymentStatus::None | PaymentStatus::Voided | PaymentStatus::Expired | PaymentStatus::Refunded => {
             return Ok(Some(payment));
         }

@@ -15,6 +15,7 @@ use crate::codec::open_event;
 use crate::id::SagaId;
 use crate::journal::{EventFate, JournalError, OutboxEvent, SettledEvent};
 use crate::publish::{EventPublisher, OutgoingEvent, PublishError};
+use crate::seeded::seeded;
 
 /// How many events one round takes.
 const BATCH: usize = 1_000;
@@ -79,6 +80,11 @@ async fn round(
     let batch = inner.journal.outbox(incarnation.lease, BATCH).await?;
     if batch.events.is_empty() {
         return Ok(Round::Until(batch.next_due_at.map(|due| inner.clock.instant(due))));
+    }
+    if seeded("M7") {
+        let sent = |event: &OutboxEvent| SettledEvent { id: event.event.id.clone(), fate: EventFate::Published };
+        let sent: Vec<SettledEvent> = batch.events.iter().map(sent).collect();
+        inner.journal.settle_events(incarnation.lease, &sent).await?;
     }
     let lines = by_saga(batch.events);
     let settled: Vec<Vec<SettledEvent>> =

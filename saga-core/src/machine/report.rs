@@ -11,6 +11,7 @@ use crate::definition::{Kind, Plan};
 use crate::fault::{Class, Effect, Fault};
 use crate::id::Op;
 use crate::limits::Limits;
+use crate::seeded::seeded;
 use crate::time::Timestamp;
 
 /// How an attempt ended.
@@ -58,6 +59,9 @@ impl SagaState {
             Report::Compensated => {
                 let watch_at = self.watch_at(plan, attempt.step, moment.now);
                 Record::Compensated { step, watch_at }
+            }
+            Report::Failed { .. } if seeded("M6") && attempt.op == Op::Compensate => {
+                Record::Compensated { step, watch_at: None }
             }
             Report::Failed { fault, retry_after } => {
                 let mut fault = fault.cut(moment.limits.error_max_bytes);
@@ -157,6 +161,7 @@ impl SagaState {
         let since = self.steps()[attempt.step].tally(attempt.op).since;
         let over_all = since.zip(policy.retry.within_max()).map(|(since, within)| since.after(within));
         let deadline = self.deadline(plan).filter(|_| attempt.op == Op::Run);
+        let deadline = if seeded("M9") { plan.deadline().map(|after| self.started_at().after(after)) } else { deadline };
         let left = over_all.into_iter().chain(deadline).map(|until| until.since(now)).min();
         left.map_or(policy.timeout, |left| left.min(policy.timeout))
     }

@@ -1,8 +1,20 @@
 //! Real I/O under virtual time.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::sync::mpsc;
 use std::time::Duration;
+
+tokio::task_local! {
+    /// Gone once time may pass on for the code that runs.
+    static HELD: RefCell<Option<mpsc::Sender<()>>>;
+}
+
+/// The code that runs waits for nothing but time, from now on.
+pub(crate) fn let_go() {
+    // Outside of what is held there is nothing to let go.
+    HELD.try_with(|held| drop(held.take())).ok();
+}
 
 /// Virtual time jumps ahead as soon as every task waits: also when one waits for a thread or a socket
 /// outside. Where the user's code does such real I/O, time is held still for as long as that code runs: at
@@ -23,8 +35,6 @@ impl Foreign {
         let (done, wait) = mpsc::channel::<()>();
         // The runtime does not advance its paused clock while a blocking task is under way.
         drop(tokio::task::spawn_blocking(move || wait.recv_timeout(patience)));
-        let answer = future.await;
-        drop(done);
-        answer
+        HELD.scope(RefCell::new(Some(done)), future).await
     }
 }

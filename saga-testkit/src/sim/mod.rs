@@ -30,7 +30,7 @@ use tokio::sync::Notify;
 
 pub use effects::{Applied, Effect};
 pub use fate::Fate;
-pub(crate) use foreign::Foreign;
+pub(crate) use foreign::{Foreign, let_go};
 pub use gate::Stop;
 pub(crate) use interceptor::{CURRENT, SimInterceptor, Who};
 pub(crate) use late::LateCall;

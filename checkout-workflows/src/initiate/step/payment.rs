@@ -15,6 +15,7 @@ use crate::initiate::store::{
 use crate::initiate::vendor::{Cancellation, Captured, Decline, PaymentAnswer, PaymentRequest, Standing};
 use crate::initiate::webhook::PaymentOutcome;
 use crate::money::Money;
+use crate::seeded::seeded;
 
 /// When what a failed payment leaves owed is asked for again.
 const ARREARS_DUE: Days = Days::days(3);
@@ -114,6 +115,10 @@ impl Compensation for RequestPayment {
         _: Outcome<RequestedPayment>,
     ) -> Result<(), StepError> {
         let reference = reference(cx);
+        if seeded("M17") {
+            let undone = self.s.stores.requirements.undo_create(&super::key(cx), &cx.key().to_string()).await;
+            undone.map_err(StoreError::into_step_error)?;
+        }
         if let Cancellation::AlreadyCaptured(captured) = self.s.vendor.cancel(cx.key(), &reference).await? {
             pay_back(&self.s, cx, &reference, &captured).await?;
         }

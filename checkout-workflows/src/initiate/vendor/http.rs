@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use super::{Cancellation, PaymentAnswer, PaymentRequest, PaymentVendor, Refund, Standing};
 use crate::initiate::classify::{ErrorCode, ServiceError};
 use crate::money::Money;
+use crate::seeded::seeded;
 
 /// A vendor that speaks HTTP and JSON.
 #[derive(Clone, Debug)]
@@ -73,6 +74,7 @@ async fn answer<T: DeserializeOwned>(sent: Result<reqwest::Response, reqwest::Er
             Ok(refusal) => Err(refused(&refusal)),
             Err(_) => Err(ServiceError::new(ErrorCode::PaymentValidation, status).into()),
         },
+        409 if seeded("M16") => Err(StepError::rejected("declined")),
         401 => Err(ServiceError::new(ErrorCode::Unauthenticated, "the vendor does not know us").into()),
         // In progress under the same key, or a server's trouble: nobody knows.
         409 | 500..=599 => {

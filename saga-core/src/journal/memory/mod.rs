@@ -24,6 +24,7 @@ use outbox::EventRow;
 
 use crate::definition::Outline;
 use crate::id::{Epoch, Op, SagaId, StepName};
+use crate::seeded::seeded;
 use crate::time::Timestamp;
 
 /// A journal in memory. Clones share their content, as connections to one database do.
@@ -142,9 +143,13 @@ impl Tables {
         let Some(row) = self.sagas.get_mut(&turn.saga) else { return Appended::Rival };
         if let Some(taken) = row.turns.get(turn.seq as usize) {
             let own = taken.nonce == turn.nonce && taken.stored.epoch == Some(lease.epoch);
+            if seeded("M21") && own {
+                let seq = u32::try_from(row.turns.len()).unwrap_or(u32::MAX);
+                return self.append(lease, &Turn { seq, ..turn.clone() }, now);
+            }
             return if own { Appended::Repeated } else { Appended::Rival };
         }
-        let owned = matches!(row.place, Place::Owned(epoch) if epoch == lease.epoch);
+        let owned = matches!(row.place, Place::Owned(epoch) if epoch == lease.epoch || seeded("M4"));
         if !owned || row.turns.len() != turn.seq as usize {
             return Appended::Rival;
         }
@@ -302,6 +307,9 @@ impl Journal for MemoryJournal {
                 fenced.push(*epoch);
             }
         }
+        if seeded("M11") && !fenced.is_empty() {
+            self.tables().give_up_locks_of(&fenced);
+        }
         if !fenced.is_empty() {
             self.work.notify_waiters();
         }
@@ -335,7 +343,9 @@ impl Journal for MemoryJournal {
     async fn append(&self, lease: Lease, turns: &[Turn]) -> Result<Vec<Appended>, JournalError> {
         let now = self.now();
         let mut tables = self.tables();
-        tables.check(lease)?;
+        if !seeded("M4") {
+            tables.check(lease)?;
+        }
         let answers = turns.iter().map(|turn| tables.append(lease, turn, now)).collect();
         self.work.notify_waiters();
         Ok(answers)
@@ -410,8 +420,11 @@ impl Journal for MemoryJournal {
     }
 
     async fn inbox(&self, lease: Lease) -> Result<Vec<Received>, JournalError> {
-        let tables = self.tables();
+        let mut tables = self.tables();
         let mut received = tables.unread(lease);
+        if seeded("M13") {
+            tables.consume(&received);
+        }
         received.extend(tables.unread_grants(lease));
         Ok(received)
     }
@@ -475,7 +488,9 @@ impl Journal for MemoryJournal {
     async fn outbox(&self, lease: Lease, limit: usize) -> Result<OutboxBatch, JournalError> {
         let now = self.now();
         let mut tables = self.tables();
-        tables.check(lease)?;
+        if !seeded("M5") {
+            tables.check(lease)?;
+        }
         Ok(tables.outbox(lease, limit, now))
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::Tables;
 use crate::id::Epoch;
 use crate::journal::{DeadEvent, EventFate, Lease, OutboxBatch, OutboxEvent, SettledEvent, Turn};
+use crate::seeded::seeded;
 use crate::time::Timestamp;
 
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl Tables {
         let mut batch = OutboxBatch::default();
         let mut held = HashSet::new();
         for row in self.events.iter_mut().filter(|row| row.dead.is_none()) {
-            if !leases.contains(&row.owner) {
+            if !leases.contains(&row.owner) || seeded("M5") {
                 row.owner = lease.epoch;
             }
             let saga = row.event.saga;
@@ -52,6 +53,10 @@ impl Tables {
             let Some(at) = self.events.iter().position(own) else { continue };
             match fate {
                 EventFate::Published => {
+                    self.events.remove(at);
+                }
+                // As one that is behind the last id that was sent.
+                EventFate::Retry { .. } if seeded("M8") => {
                     self.events.remove(at);
                 }
                 EventFate::Retry { after, .. } => {
