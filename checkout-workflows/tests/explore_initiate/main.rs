@@ -94,9 +94,8 @@ async fn rows(market: &Market, completed: bool) -> Result<(), String> {
             && order.is_none()
             && requirements.iter().all(|row| matches!(row.state.as_str(), "FAILED" | "CANCELLED" | "REFUNDED"))
     };
-    let found = || {
-        format!("completed: {completed}, {context:?}, {order:?}, {items:#?}, {groups:#?}, {requirements:#?}")
-    };
+    let found =
+        || format!("completed: {completed}, {context:?}, {order:?}, {items:#?}, {groups:#?}, {requirements:#?}");
     if sound { Ok(()) } else { Err(found()) }
 }
 
@@ -164,8 +163,7 @@ fn an_abandoned_checkout_ends_well_whatever_goes_wrong() {
 
 #[test]
 fn a_checkout_that_is_paid_when_it_is_given_up_ends_well_whatever_goes_wrong() {
-    let case =
-        Case { intent: PAY_NOW, customer: Customer::PaysAtTheLastMoment, told: None, unreached: COMPLETED };
+    let case = Case { intent: PAY_NOW, customer: Customer::PaysAtTheLastMoment, told: None, unreached: COMPLETED };
     let explored = case.explored();
     assert!(explored.completed > 100, "{explored}");
 }

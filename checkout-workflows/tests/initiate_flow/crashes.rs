@@ -99,12 +99,14 @@ async fn over(
 }
 
 async fn sweep(customer_does: Customer) {
-    let (_, appends) = run(customer_does, None).await;
+    let (_, appends) = Box::pin(run(customer_does, None)).await;
     assert!(appends > 10, "{appends} appends");
     let mut reached = 0;
     for nth in 0..appends {
-        let both =
-            tokio::join!(run(customer_does, Some((nth, Fault::Before))), run(customer_does, Some((nth, Fault::After))));
+        let both = tokio::join!(
+            Box::pin(run(customer_does, Some((nth, Fault::Before)))),
+            Box::pin(run(customer_does, Some((nth, Fault::After))))
+        );
         reached += usize::from(both.0.0) + usize::from(both.1.0);
     }
     // The number of appends varies a little with timing; a sweep that hardly crashed proves nothing.

@@ -30,8 +30,8 @@ use crate::journal::{Journal, NewSaga};
 use crate::limits::Limits;
 use crate::publish::EventPublisher;
 use crate::retry::RetryPolicy;
-use crate::time::Timestamp;
 use crate::seeded::seeded;
+use crate::time::Timestamp;
 
 /// Configures an [`Engine`]; made by [`Engine::builder`].
 #[derive(Debug)]

@@ -161,7 +161,8 @@ impl SagaState {
         let since = self.steps()[attempt.step].tally(attempt.op).since;
         let over_all = since.zip(policy.retry.within_max()).map(|(since, within)| since.after(within));
         let deadline = self.deadline(plan).filter(|_| attempt.op == Op::Run);
-        let deadline = if seeded("M9") { plan.deadline().map(|after| self.started_at().after(after)) } else { deadline };
+        let deadline =
+            if seeded("M9") { plan.deadline().map(|after| self.started_at().after(after)) } else { deadline };
         let left = over_all.into_iter().chain(deadline).map(|until| until.since(now)).min();
         left.map_or(policy.timeout, |left| left.min(policy.timeout))
     }

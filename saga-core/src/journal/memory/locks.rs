@@ -76,9 +76,7 @@ impl Tables {
     /// The locks of these leases' sagas end with the leases: a seeded bug.
     pub(super) fn give_up_locks_of(&mut self, epochs: &[Epoch]) {
         let Self { locks, sagas, .. } = self;
-        let is_theirs = |saga: &SagaId| {
-            matches!(sagas.get(saga).map(|row| row.place), Some(Place::Owned(epoch)) if epochs.contains(&epoch))
-        };
+        let is_theirs = |saga: &SagaId| matches!(sagas.get(saga).map(|row| row.place), Some(Place::Owned(epoch)) if epochs.contains(&epoch));
         locks.retain(|row| !is_theirs(&row.saga));
     }
 
