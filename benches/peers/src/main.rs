@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use cpu::Cpu;
-use engine::{Engine, Name};
+use engine::Name;
 use figures::Figures;
 use load::{Load, measure};
 use payload::RESULT;
@@ -54,7 +54,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
-    let engine = engine::open(args.engine, &args.url, args.steps).await?;
+    let engine = engine::open(args.engine, &args.url, args.steps).await.map_err(|failure| failure as Box<dyn Error>)?;
     let mut probe = PgConnection::connect(&args.url).await?;
     // The process ends after the row, and the database with it.
     let load = Load { drain: false, ..Load::new(args.at_once, Duration::from_secs_f64(args.seconds)) };
