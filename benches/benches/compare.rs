@@ -74,7 +74,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     bar.finish_and_clear();
-    let note = format!("Medians of {} rounds of {} s.", args.rounds, args.seconds);
+    let note = format!("Medians; rounds: {}, of {} s each.", args.rounds, args.seconds);
     report(&args.out, &note, &cases)
 }
 
