@@ -14,6 +14,7 @@ pub mod notes;
 pub mod proxy;
 pub mod report;
 pub mod sagas;
+pub mod simulation;
 pub mod traffic;
 pub mod worker;
 pub mod workers;

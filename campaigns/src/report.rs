@@ -16,8 +16,10 @@ use crate::classes::Class;
 pub struct ClassReport {
     /// The class.
     pub class: Class,
-    /// Its seed.
+    /// Its seed, or its first.
     pub seed: u64,
+    /// How many seeds it ran.
+    pub seeds: u64,
     /// How often each fault fired.
     pub fired: BTreeMap<String, u64>,
     /// How often each thing was seen to happen.
@@ -38,7 +40,7 @@ impl ClassReport {
     pub fn new(class: Class, seed: u64) -> Self {
         let (fired, seen) = (BTreeMap::new(), BTreeMap::new());
         let (trivial, violations) = (Vec::new(), Vec::new());
-        Self { class, seed, fired, seen, trivial, violations, evidence: None, seconds: 0.0 }
+        Self { class, seed, seeds: 1, fired, seen, trivial, violations, evidence: None, seconds: 0.0 }
     }
 
     /// Whether nothing is wrong, and enough happened.
@@ -62,6 +64,9 @@ impl std::fmt::Display for ClassReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let verdict = if self.passed() { "held" } else { "BROKEN" };
         write!(f, "{verdict} {} seed {} in {:.0} s:", self.class, self.seed, self.seconds)?;
+        if self.seeds > 1 {
+            write!(f, " seeds {},", self.seeds)?;
+        }
         for (what, count) in self.fired.iter().chain(&self.seen) {
             write!(f, " {what} {count},")?;
         }
@@ -101,7 +106,7 @@ fn totals(runs: &[&ClassReport]) -> Value {
         run.seen.iter().for_each(|(what, count)| *seen.entry(what).or_default() += count);
     }
     json!({
-        "seeds": runs.iter().map(|run| (run.class.id(), run.seed)).collect::<std::collections::BTreeSet<_>>().len(),
+        "seeds": runs.iter().map(|run| run.seeds).sum::<u64>(),
         "explored_points": 0,
         "unvisited_points": 0,
         "worker_kills": fired("worker_kills"),
@@ -127,6 +132,7 @@ pub fn ledger_line(report: &ClassReport, commit: &str, at: &str) -> String {
         "class": report.class.id(),
         "name": report.class.to_string(),
         "seed": report.seed,
+        "seeds": report.seeds,
         "fired": report.fired,
         "seen": report.seen,
         "sagas": report.sagas(),

@@ -1,4 +1,4 @@
-//! Fault campaigns: real workers, a real Postgres, and faults; then the checker.
+//! Fault campaigns: a simulation; then real workers, a real Postgres, and faults; and the checker.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,11 @@ use crate::stage::{Stages, cargo};
 /// What to run.
 #[derive(clap::Args)]
 pub(crate) struct Prove {
-    /// Only this class (F5, F7 …); can be given more than once. Default: all.
+    /// Only this class (F3 or sim, F5, F7 …); can be given more than once. Default: all.
     #[arg(long)]
     class: Vec<String>,
-    /// The first seed. Default: a random one, which is printed.
+    /// The first seed. Default: a random one, which is printed. With `--class sim` alone: only this seed, and its
+    /// story.
     #[arg(long)]
     seed: Option<u64>,
     /// Goes on with new seeds for this many hours. Default: one round, within minutes.
@@ -27,7 +28,11 @@ pub(crate) struct Prove {
 }
 
 pub(crate) fn run(prove: &Prove) -> Result<(), Failure> {
-    prepare::run()?;
+    // A simulation needs no server.
+    let simulates = |class: &String| class == "sim" || class.eq_ignore_ascii_case("F3");
+    if prove.class.is_empty() || !prove.class.iter().all(simulates) {
+        prepare::run()?;
+    }
     let mut stages = Stages::default();
     if prove.class.is_empty() {
         let model = ["test", "--quiet", "-p", "campaigns", "--test", "lease_model", "--test", "lost_answers"];

@@ -15,11 +15,14 @@ use saga_testkit::postgres::Cluster;
 
 use crate::arena::Arena;
 use crate::error::CampaignError;
+use crate::simulation::SEEDS;
 pub use pooler::Pooler;
 
 /// A class of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
+    /// Everything at once, in a simulation.
+    Simulation,
     /// Workers are killed.
     WorkerKill,
     /// Workers are frozen past their lease, and thawed.
@@ -43,7 +46,8 @@ type Required = &'static [(&'static str, u64)];
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::Simulation,
         Self::WorkerKill,
         Self::WorkerFreeze,
         Self::LostCommit,
@@ -58,6 +62,7 @@ impl Class {
     #[must_use]
     pub fn id(self) -> &'static str {
         match self {
+            Self::Simulation => "F3",
             Self::WorkerKill => "F5",
             Self::WorkerFreeze => "F6",
             Self::LostCommit => "F7",
@@ -69,8 +74,15 @@ impl Class {
         }
     }
 
+    /// How many seeds one run takes.
+    #[must_use]
+    pub fn seeds(self, scale: u64) -> u64 {
+        if self == Self::Simulation { SEEDS * scale } else { 1 }
+    }
+
     fn name(self) -> &'static str {
         match self {
+            Self::Simulation => "simulated worlds",
             Self::WorkerKill => "killed workers",
             Self::WorkerFreeze => "frozen workers",
             Self::LostCommit => "lost answers to commits",
@@ -84,6 +96,8 @@ impl Class {
 
     fn required(self) -> Required {
         match self {
+            // It says itself what it missed.
+            Self::Simulation => &[],
             Self::WorkerKill => &[("worker_kills", 50)],
             Self::WorkerFreeze => &[("worker_freezes", 10)],
             Self::LostCommit => &[("lost_commits", 1_000), ("lost_requests", 100)],
@@ -113,7 +127,8 @@ impl Class {
         match self {
             Self::Storage => storage::probe(),
             Self::Pooler => pooler::probe(),
-            Self::WorkerKill
+            Self::Simulation
+            | Self::WorkerKill
             | Self::WorkerFreeze
             | Self::LostCommit
             | Self::PostgresKill
@@ -148,6 +163,8 @@ impl Class {
         tokio::time::sleep(Duration::from_millis(500)).await;
         while !self.unfired(scale, &arena.fired).is_empty() && Instant::now() < until {
             match self {
+                // It has no arena.
+                Self::Simulation => break,
                 Self::WorkerKill => workers::kill(arena).await?,
                 Self::WorkerFreeze => workers::freeze(arena).await?,
                 Self::LostCommit => network::lose_commits(arena).await,
@@ -172,7 +189,8 @@ impl std::str::FromStr for Class {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = Self::ALL.into_iter().find(|class| class.id().eq_ignore_ascii_case(text));
+        let named = |class: &Self| class.id().eq_ignore_ascii_case(text) || *class == Self::Simulation && text == "sim";
+        let known = Self::ALL.into_iter().find(named);
         let ids = || Self::ALL.map(Self::id).join(", ");
         known.ok_or_else(|| format!("there is no class {text}, but {}", ids()))
     }

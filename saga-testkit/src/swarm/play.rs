@@ -20,7 +20,7 @@ use crate::invariant::{Invariant, Problem};
 use crate::sim::{Entry, Foreign, Schedule, Sim};
 
 /// How long things go wrong.
-const STORM: std::ops::Range<u64> = 8_000..25_000;
+const STORM: std::ops::Range<u64> = 3_000..10_000;
 /// How long everything may take to end after that.
 const CALM: Duration = Duration::from_secs(2 * 60 * 60);
 /// How often it is looked whether all is over.
@@ -91,7 +91,8 @@ async fn acts(net: &Arc<Net>, stage: Stage, mut rng: Rng) -> Result<BTreeMap<&'s
     let client = client(net, &stage).await;
     let play = Arc::new(Play { net: net.clone(), stage, slots, client, told: Mutex::default() });
     let storm = Duration::from_millis(rng.u64(STORM));
-    let sometime = |rng: &mut Rng| Duration::from_millis(rng.u64(0..8_000));
+    let (millis, hurry) = (u64::try_from(storm.as_millis()).unwrap_or(u64::MAX), rng.u64(1..4));
+    let sometime = |rng: &mut Rng| Duration::from_millis(rng.u64(0..=millis / hurry));
     for start in play.stage.starts.clone() {
         // Some are started by two at a time.
         for _ in 0..=u32::from(rng.u32(0..4) == 0) {

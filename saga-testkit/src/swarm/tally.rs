@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Voyage;
+use crate::invariant::Problem;
 
 /// Each kind of fault that has to have fired among many seeds.
 const FAULTS: [&str; 22] = [
@@ -58,7 +59,7 @@ pub struct Tally {
     /// How often each thing was seen to happen.
     pub seen: BTreeMap<&'static str, u64>,
     /// What is wrong: the seed, and what was found.
-    pub failed: Vec<(u64, String)>,
+    pub failed: Vec<(u64, Problem)>,
 }
 
 impl Tally {
@@ -68,7 +69,7 @@ impl Tally {
         self.calls += voyage.calls;
         voyage.fired.iter().for_each(|(fault, times)| *self.fired.entry(fault.clone()).or_default() += times);
         voyage.seen.iter().for_each(|(what, times)| *self.seen.entry(what).or_default() += times);
-        self.failed.extend(voyage.problem.iter().map(|problem| (voyage.seed, problem.to_string())));
+        self.failed.extend(voyage.problem.iter().map(|problem| (voyage.seed, problem.clone())));
     }
 
     /// What never happened, though many random seeds mean nothing without it.

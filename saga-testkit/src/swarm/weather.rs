@@ -30,8 +30,8 @@ impl Weather {
     pub(super) fn of(rng: &mut Rng) -> Self {
         let lease = Duration::from_millis(rng.u64(300..3_000));
         let mut sometimes = |rates: std::ops::Range<u32>| if rng.u32(0..4) == 0 { 0 } else { rng.u32(rates) };
-        let (fail_one_in, stall_one_in) = (sometimes(10..100), sometimes(100..600));
-        let (crash_one_in, dice_one_in, blows) = (sometimes(100..600), sometimes(5..40), sometimes(1..6));
+        let (fail_one_in, stall_one_in) = (sometimes(5..60), sometimes(40..300));
+        let (crash_one_in, dice_one_in, blows) = (sometimes(40..300), sometimes(2..15), sometimes(1..8));
         Self {
             workers: rng.usize(2..5),
             lease,
