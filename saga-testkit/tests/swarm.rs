@@ -12,7 +12,7 @@ fn failing_seeds() -> Vec<u64> {
 fn no_seed_breaks_an_invariant_and_everything_that_can_go_wrong_does() {
     let swarm = Swarm::random();
     let mut tally = Tally::default();
-    for seed in failing_seeds().into_iter().chain(0..300) {
+    for seed in failing_seeds().into_iter().chain(0..200) {
         let voyage = swarm.run(seed);
         assert!(voyage.problem.is_none(), "{voyage}");
         tally.add(&voyage);
@@ -23,7 +23,7 @@ fn no_seed_breaks_an_invariant_and_everything_that_can_go_wrong_does() {
 #[test]
 fn a_seed_makes_the_same_run_again() {
     let swarm = Swarm::random();
-    for seed in 1_000..1_040 {
+    for seed in 1_000..1_025 {
         let (once, again) = (swarm.run(seed), swarm.run(seed));
         let differs = || once.story.iter().zip(&again.story).find(|(one, other)| one != other);
         assert_eq!(once.digest(), again.digest(), "seed {seed}: {:?}", differs());

@@ -84,7 +84,7 @@ impl Journal for NetJournal {
 
     async fn append(&self, lease: Lease, turns: &[Turn]) -> Result<Vec<Appended>, JournalError> {
         let (store, turns) = (self.store(), turns.to_vec());
-        let (sim, name, told) = (self.0.net.sim.clone(), self.0.name.clone(), turns.clone());
+        let (net, name, told) = (self.0.net.clone(), self.0.name.clone(), turns.clone());
         let make = move || {
             let (store, turns) = (store.clone(), turns.clone());
             async move { store.append(lease, &turns).await }
@@ -92,9 +92,10 @@ impl Journal for NetJournal {
         let answered = move |answers: &Vec<Appended>| {
             for (turn, answer) in told.iter().zip(answers) {
                 let what = format!("turn {} of {}, {answer:?}", turn.seq, turn.saga);
-                sim.note(line(&name, Some(lease.epoch), &what, &turn.body));
+                net.sim.note(line(&name, Some(lease.epoch), &what, &turn.body));
                 if *answer == Appended::Written {
-                    sim.land(turn.saga, &decode_turn(&turn.body).unwrap_or_default());
+                    net.wrote(lease.epoch, &what);
+                    net.sim.land(turn.saga, &decode_turn(&turn.body).unwrap_or_default());
                 }
             }
         };
@@ -116,7 +117,8 @@ impl Journal for NetJournal {
             let store = store.clone();
             async move { store.close_lease(lease).await }
         };
-        self.0.call("close_lease", Nature::Repeats, make, |_| ()).await
+        let net = self.0.net.clone();
+        self.0.call("close_lease", Nature::Repeats, make, move |_| net.gone([lease.epoch])).await
     }
 
     async fn fence_lapsed(&self) -> Result<Vec<Epoch>, JournalError> {
@@ -125,7 +127,8 @@ impl Journal for NetJournal {
             let store = store.clone();
             async move { store.fence_lapsed().await }
         };
-        self.0.call("fence_lapsed", Nature::Repeats, make, |_| ()).await
+        let net = self.0.net.clone();
+        self.0.call("fence_lapsed", Nature::Repeats, make, move |epochs| net.gone(epochs.iter().copied())).await
     }
 
     async fn claim(&self, lease: Lease, definitions: &[(String, u32)], limit: usize) -> Result<Claim, JournalError> {

@@ -12,6 +12,9 @@ use crate::sim::{Cast, Effect};
 
 /// Checks everything, and counts what was seen.
 pub(super) async fn judge(play: &Play) -> Result<BTreeMap<&'static str, u64>, Problem> {
+    if let Some(found) = play.net.stale().into_iter().next() {
+        return Problem::err(Invariant::History, found);
+    }
     let engine = auditor(play).await?;
     let report = engine.verify(None).await.map_err(unread)?;
     if let Some(violation) = report.violations.first() {

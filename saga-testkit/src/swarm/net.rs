@@ -1,14 +1,14 @@
 //! What stands between the engines and the one journal: time, losses, and processes that end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
-use saga_core::SagaId;
 use saga_core::journal::JournalError;
+use saga_core::{Epoch, SagaId};
 use tokio::time::Instant;
 
 use super::weather::Weather;
@@ -23,6 +23,10 @@ pub(super) struct Net {
     healed: AtomicBool,
     fired: Mutex<BTreeMap<&'static str, u64>>,
     calls: Mutex<u64>,
+    /// Leases that are gone for good.
+    gone: Mutex<BTreeSet<Epoch>>,
+    /// What was written under one of them.
+    stale: Mutex<Vec<String>>,
 }
 
 /// What becomes of a call.
@@ -61,6 +65,8 @@ impl Net {
             healed: AtomicBool::new(false),
             fired: Mutex::default(),
             calls: Mutex::default(),
+            gone: Mutex::default(),
+            stale: Mutex::default(),
         })
     }
 
@@ -89,6 +95,24 @@ impl Net {
 
     pub(super) fn calls(&self) -> u64 {
         *self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These leases are gone: nothing is to be written under them from now on.
+    pub(super) fn gone(&self, epochs: impl IntoIterator<Item = Epoch>) {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).extend(epochs);
+    }
+
+    /// Something was written under this lease.
+    pub(super) fn wrote(&self, epoch: Epoch, what: &str) {
+        if self.gone.lock().unwrap_or_else(PoisonError::into_inner).contains(&epoch) {
+            let found = format!("{what} was written under epoch {epoch}, which was gone");
+            self.stale.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+        }
+    }
+
+    /// What was written under a lease that was gone.
+    pub(super) fn stale(&self) -> Vec<String> {
+        self.stale.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// An id for the next saga.

@@ -49,7 +49,7 @@ fn sketch(rng: &mut Rng) -> Sketch {
 }
 
 fn part(rng: &mut Rng) -> Part {
-    match rng.u32(0..14) {
+    match rng.u32(0..16) {
         0 => Part::Query,
         1 => Part::BestEffort,
         2 => Part::Parallel(rng.u8(2..4)),
@@ -58,8 +58,8 @@ fn part(rng: &mut Rng) -> Part {
         5 => Part::Sleep(rng.u8(1..20)),
         6 => Part::Signal,
         7 => Part::Lock(rng.u8(0..2)),
-        8 => Part::Publish,
-        9 | 10 => Part::Child(rng.u8(1..3)),
+        8..=10 => Part::Publish,
+        11 | 12 => Part::Child(rng.u8(1..3)),
         _ => Part::Compensatable,
     }
 }
