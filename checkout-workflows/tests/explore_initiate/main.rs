@@ -51,6 +51,9 @@ fn failed() -> PaymentOutcome {
 /// Money, events, and every row are where they belong.
 async fn balanced(end: &Ending<'_, Market, InitiateCheckoutResponse>) -> Result<(), String> {
     let (completed, audit) = (end.is_completed(), end.kept.vendor.audit());
+    if let Some(complaint) = end.kept.complaints.lock().unwrap().first() {
+        return Err(complaint.clone());
+    }
     let net: i64 = audit.net_minor.values().sum();
     let expected = if completed { end.kept.due } else { 0 };
     if net != expected || !audit.contradictions.is_empty() {
@@ -185,4 +188,12 @@ fn a_payment_that_the_vendor_never_took_leaves_no_requirement_behind() {
     for seed in ["v1:call:create#1=refused", "v1:call:create#1=unsent,call:create#2=unsent,call:create#3=unsent"] {
         explore.replay(seed).unwrap();
     }
+}
+
+#[test]
+fn a_payment_is_closed_at_the_vendor_before_it_is_taken_back() {
+    let case = Case { intent: PAY_NOW, customer: Customer::StaysAway, told: None, unreached: UNPAID };
+    let template = Template::new();
+    let explore = explore(async |world: World| scene(&template, &case, world).await).check(balanced).real_io();
+    explore.replay("v1:run:6-hydrate-payments#1=refused").unwrap();
 }

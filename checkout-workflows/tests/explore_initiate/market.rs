@@ -18,7 +18,7 @@ use saga_testkit::World;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::vendor::{Customer, ScheduledVendor};
+use super::vendor::{Complaints, Customer, ScheduledVendor};
 
 /// What the kit starts its saga under: the execution context's id, as in production.
 pub(crate) const ID: &str = "saga";
@@ -34,6 +34,7 @@ pub(crate) struct Template(Vec<u8>);
 pub(crate) struct Market {
     pub(crate) stores: Stores,
     pub(crate) vendor: LocalVendor,
+    pub(crate) complaints: Complaints,
     pub(crate) policies: Policies,
     /// What the vendor has in the end, when the checkout is completed.
     pub(crate) due: i64,
@@ -83,10 +84,17 @@ impl Template {
         let stores = Stores::open(&url(&dir)).await.unwrap();
         let vendor = LocalVendor::new(SECRET).unwrap();
         vendor.behave(Behaviour::Wait);
-        let scheduled = ScheduledVendor { vendor: vendor.clone(), customer, world };
+        let complaints = Complaints::default();
+        let scheduled = ScheduledVendor {
+            vendor: vendor.clone(),
+            customer,
+            world,
+            stores: stores.clone(),
+            complaints: complaints.clone(),
+        };
         let services = InitiateServices::new(stores.clone(), Arc::new(scheduled), ring());
         let (policies, definition) = (services.policies.clone(), initiate_checkout(&services).unwrap());
-        Market { stores, vendor, policies, due, definition, _dir: dir }
+        Market { stores, vendor, complaints, policies, due, definition, _dir: dir }
     }
 }
 

@@ -1,6 +1,9 @@
 //! The stand-in vendor, each call a point of the schedule; and the customer, who acts at its counter.
 
+use std::sync::{Arc, Mutex};
+
 use checkout_workflows::Money;
+use checkout_workflows::initiate::store::{RequirementState, Stores};
 use checkout_workflows::initiate::vendor::{
     Cancellation, DeclineCode, LocalVendor, PaymentAnswer, PaymentRequest, PaymentVendor, Refund, Standing,
 };
@@ -26,7 +29,12 @@ pub(crate) struct ScheduledVendor {
     pub(crate) vendor: LocalVendor,
     pub(crate) customer: Customer,
     pub(crate) world: World,
+    pub(crate) stores: Stores,
+    /// What was found out of order on the way.
+    pub(crate) complaints: Complaints,
 }
+
+pub(crate) type Complaints = Arc<Mutex<Vec<String>>>;
 
 impl ScheduledVendor {
     async fn call<T: Send + 'static>(
@@ -37,6 +45,17 @@ impl ScheduledVendor {
         let vendor = self.vendor.clone();
         // The stand-in answers at once, when it is not told to do otherwise.
         self.world.call(name, move || request(vendor).now_or_never()).await?.unwrap()
+    }
+}
+
+impl ScheduledVendor {
+    /// What the customer can still pay is not to be taken back on our side: it is closed first.
+    async fn still_expected(&self, reference: &str) {
+        let row = self.stores.requirements.by_merchant_reference(reference).await.unwrap();
+        let taken_back = row.is_some_and(|row| row.state == RequirementState::Cancelled);
+        if taken_back && matches!(self.vendor.standing(reference), Standing::Pending(_)) {
+            self.complaints.lock().unwrap().push("it was taken back while it could be paid".to_owned());
+        }
     }
 }
 
@@ -63,6 +82,7 @@ impl PaymentVendor for ScheduledVendor {
     }
 
     async fn cancel(&self, key: IdempotencyKey, merchant_reference: &str) -> Result<Cancellation, StepError> {
+        self.still_expected(merchant_reference).await;
         let (reference, customer) = (merchant_reference.to_owned(), self.customer);
         let cancel = async move |vendor: LocalVendor| {
             if customer == Customer::PaysAtTheLastMoment {

@@ -46,11 +46,11 @@ fn an_answer_in_progress_that_counts_as_declined_is_caught() {
 
 #[test]
 fn what_is_released_before_the_payment_is_closed_is_caught() {
-    assert_caught("M17", "explore_initiate::a_paid_checkout_ends_well_whatever_goes_wrong", "v1:");
+    assert_caught("M17", "explore_initiate::a_payment_is_closed_at_the_vendor_before_it_is_taken_back", "while it could be paid");
 }
 
 #[test]
 fn a_refund_of_what_may_not_be_captured_is_caught() {
-    let scenario = "explore_confirm::a_checkout_ends_well_also_at_a_gateway_that_closes_no_keys";
+    let scenario = "explore_confirm::naive::neither_of_the_two_defects_is_in_the_flow_that_runs";
     assert_caught("M18", scenario, "v1:");
 }
