@@ -29,6 +29,12 @@ pub(crate) enum Failure {
     NoNats,
     #[error("the package manager could not be told to install {package} without starting it")]
     Unprepared { package: &'static str, source: io::Error },
+    #[error("{file} could not be read or written")]
+    NoCounts { file: String, source: io::Error },
+    #[error("{file} does not hold the counts of campaigns")]
+    NotCounts { file: String, source: serde_json::Error },
+    #[error("{listed} bugs are seeded, and {caught} were caught: see reliability/seeded_bugs.md")]
+    NotCaught { listed: usize, caught: usize },
     #[error("no async runtime")]
     NoRuntime { source: io::Error },
     #[error("no Postgres for the main job, or the campaign")]

@@ -6,6 +6,7 @@ mod deny;
 mod failure;
 mod initiate_campaign;
 mod prepare;
+mod proof;
 mod prove;
 mod stage;
 mod test;

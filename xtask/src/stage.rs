@@ -1,6 +1,7 @@
 //! The stages of a chore: commands with a heading, a time, and a table of all at the end.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
@@ -23,7 +24,30 @@ impl Stages {
         println!("\n==> {stage}");
         let began = Instant::now();
         let status = command.status().map_err(|source| Failure::NotStarted { stage, source })?;
-        let took = began.elapsed();
+        self.ended(stage, status, began.elapsed())
+    }
+
+    /// Runs the command, and hands on each line that it prints, which streams through as well.
+    pub(crate) fn read(
+        &mut self,
+        stage: &'static str,
+        command: &mut Command,
+        mut line: impl FnMut(&str),
+    ) -> Result<(), Failure> {
+        println!("\n==> {stage}");
+        let began = Instant::now();
+        let not_started = |source| Failure::NotStarted { stage, source };
+        let mut child = command.stdout(Stdio::piped()).spawn().map_err(not_started)?;
+        for read in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
+            let read = read.map_err(not_started)?;
+            println!("{read}");
+            line(&read);
+        }
+        let status = child.wait().map_err(not_started)?;
+        self.ended(stage, status, began.elapsed())
+    }
+
+    fn ended(&mut self, stage: &'static str, status: ExitStatus, took: Duration) -> Result<(), Failure> {
         if status.success() {
             self.rows.push((stage, Ended::Passed(took)));
             return Ok(());

@@ -1,7 +1,7 @@
 //! Everything that can go wrong with an initiated checkout, tried out one by one: the definition as it runs in
 //! production, with its policies, on the marketplace's real tables, with a vendor that fails on schedule.
 //!
-//! By itself each thing goes wrong alone. With `SAGA_EXPLORE=deep`, as `cargo xtask prove` has it, one more goes wrong
+//! By itself each thing goes wrong alone. With `SAGA_EXPLORE=deep`, as `cargo xtask prove --long` has it, one more goes wrong
 //! on the way back.
 
 #![allow(clippy::unwrap_used, reason = "tests")]

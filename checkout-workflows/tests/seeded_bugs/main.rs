@@ -46,7 +46,11 @@ fn an_answer_in_progress_that_counts_as_declined_is_caught() {
 
 #[test]
 fn what_is_released_before_the_payment_is_closed_is_caught() {
-    assert_caught("M17", "explore_initiate::a_payment_is_closed_at_the_vendor_before_it_is_taken_back", "while it could be paid");
+    assert_caught(
+        "M17",
+        "explore_initiate::a_payment_is_closed_at_the_vendor_before_it_is_taken_back",
+        "while it could be paid",
+    );
 }
 
 #[test]
