@@ -115,15 +115,15 @@ async fn sweep(customer_does: Customer) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paid_checkout_is_completed_wherever_its_worker_dies() {
-    sweep(Customer::Pays).await;
+    Box::pin(sweep(Customer::Pays)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_declined_checkout_is_rolled_back_wherever_its_worker_dies() {
-    sweep(Customer::Fails).await;
+    Box::pin(sweep(Customer::Fails)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abandoned_checkout_is_rolled_back_wherever_its_worker_dies() {
-    sweep(Customer::StaysAway).await;
+    Box::pin(sweep(Customer::StaysAway)).await;
 }
