@@ -36,7 +36,8 @@ pub(crate) struct Prove {
 
 pub(crate) fn run(prove: &Prove) -> Result<(), Failure> {
     // Only campaigns with real parts need servers.
-    let real = |class: &String| !matches!(class.as_str(), SEEDED | EXPLORE | "sim") && !class.eq_ignore_ascii_case("F3");
+    let real =
+        |class: &String| !matches!(class.as_str(), SEEDED | EXPLORE | "sim") && !class.eq_ignore_ascii_case("F3");
     if prove.class.is_empty() || prove.class.iter().any(real) {
         prepare::run()?;
     }
