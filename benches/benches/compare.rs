@@ -64,18 +64,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut arena = Arena { cluster, url, probe, peers };
     let bar = ProgressBar::new((args.steps.len() * args.at_once.len() * args.rounds) as u64);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}")?);
-    let mut cases = Vec::new();
+    let note = format!("Medians; rounds: {}, of {} s each.", args.rounds, args.seconds);
+    let (mut cases, mut text) = (Vec::new(), String::new());
     for &steps in &args.steps {
         let floor = Floor::open(&arena.url, steps).await?;
         for &at_once in &args.at_once {
             bar.set_message(format!("{steps} steps, {at_once} at once"));
             let load = Load::new(at_once, Duration::from_secs_f64(args.seconds));
             cases.push(arena.case(&floor, steps, load, args.rounds, &bar).await?);
+            // A run takes minutes: what is ended early has told what it knew.
+            text = report(&args.out, &note, &cases)?;
         }
     }
     bar.finish_and_clear();
-    let note = format!("Medians; rounds: {}, of {} s each.", args.rounds, args.seconds);
-    report(&args.out, &note, &cases)
+    println!("{text}");
+    Ok(())
 }
 
 impl Arena {

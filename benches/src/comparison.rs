@@ -102,11 +102,11 @@ impl Case {
     }
 }
 
-/// Prints the table, and writes `compare.md`, `compare.json` and `compare.svg`.
+/// Writes `compare.md`, `compare.json` and `compare.svg`, and gives the text of the first.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn report(out: &Path, note: &str, cases: &[Case]) -> Result<(), Box<dyn std::error::Error>> {
+pub fn report(out: &Path, note: &str, cases: &[Case]) -> Result<String, Box<dyn std::error::Error>> {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
     let figures = ["sagas/s", "p50 ms", "p99 ms", "client us/saga", "server us/saga"];
@@ -118,7 +118,6 @@ pub fn report(out: &Path, note: &str, cases: &[Case]) -> Result<(), Box<dyn std:
         case.add_to(&mut table);
     }
     let text = format!("{}\n{note}\n\n{table}\n", machine());
-    println!("{text}");
     std::fs::create_dir_all(out)?;
     std::fs::write(out.join("compare.md"), &text)?;
     std::fs::write(out.join("compare.json"), serde_json::to_string_pretty(cases)?)?;
@@ -130,7 +129,8 @@ pub fn report(out: &Path, note: &str, cases: &[Case]) -> Result<(), Box<dyn std:
             (format!("{} steps, {} at once", case.steps, case.at_once), rates)
         })
         .collect();
-    draw(&out.join("compare.svg"), "Durable no-op sagas per second on Postgres", &names, &bars)
+    draw(&out.join("compare.svg"), "Durable no-op sagas per second on Postgres", &names, &bars)?;
+    Ok(text)
 }
 
 fn medians(rounds: &[Figures]) -> Option<Figures> {
