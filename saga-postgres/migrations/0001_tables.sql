@@ -45,7 +45,7 @@ CREATE TABLE {schema}.turn (
 COMMENT ON TABLE {schema}.turn IS 'The journal itself: append-only, one row for each transition of a saga';
 COMMENT ON COLUMN {schema}.turn.epoch IS 'The lease that wrote it; none for a start without a worker';
 COMMENT ON COLUMN {schema}.turn.nonce IS 'Marks the write, so that it is recognised when it is sent again';
-COMMENT ON COLUMN {schema}.turn.ends IS 'With the last turn: 1 completed, 2 rolled back; with a turn that parks the saga: 0';
+COMMENT ON COLUMN {schema}.turn.ends IS 'With the last turn: 1 completed, 2 rolled back';
 COMMENT ON COLUMN {schema}.turn.body IS 'The records, a JSON array';
 
 -- Only sagas that have not ended are in here, so that the cost of claims and timers follows what is

@@ -40,22 +40,7 @@ BEGIN
     IF p_epoch IS NOT NULL THEN
         PERFORM {schema}.hold_lease(p_epoch);
     END IF;
-    -- In the order of the keys, so that two starts of the same keys cannot deadlock. First as if all were new, which
-    -- they nearly always are: what is there already shows as a violation, and costs nothing otherwise.
-    BEGIN
-        INSERT INTO {schema}.saga (saga_id, definition, version, key, input, created_at)
-        SELECT n.saga, n.definition, n.version, n.key, n.input, v_now
-        FROM unnest(p_saga, p_definition, p_version, p_key, p_input) AS n(saga, definition, version, key, input)
-        ORDER BY n.definition, n.key;
-        INSERT INTO {schema}.turn (saga_id, seq, epoch, nonce, at, body)
-        SELECT n.saga, 0, p_epoch, n.nonce, v_now, n.body FROM unnest(p_saga, p_nonce, p_body) AS n(saga, nonce, body);
-        INSERT INTO {schema}.live (saga_id, definition, version, owner, due_at)
-        SELECT n.saga, n.definition, n.version, p_epoch, CASE WHEN p_epoch IS NULL THEN v_now END
-        FROM unnest(p_saga, p_definition, p_version) AS n(saga, definition, version);
-        RETURN;
-    EXCEPTION WHEN unique_violation THEN
-        -- Some keys are taken, or one saga is here twice: one by one, below.
-    END;
+    -- In the order of the keys, so that two starts of the same keys cannot deadlock.
     WITH created AS (
         INSERT INTO {schema}.saga (saga_id, definition, version, key, input, created_at)
         SELECT n.saga, n.definition, n.version, n.key, n.input, v_now
@@ -65,25 +50,34 @@ BEGIN
         RETURNING saga.saga_id
     )
     SELECT array_agg(created.saga_id) INTO v_new FROM created;
-    INSERT INTO {schema}.turn (saga_id, seq, epoch, nonce, at, body)
-    SELECT n.saga, 0, p_epoch, n.nonce, v_now, n.body
-    FROM unnest(p_saga, p_nonce, p_body) AS n(saga, nonce, body) WHERE n.saga = ANY (v_new)
-    ON CONFLICT DO NOTHING;
-    INSERT INTO {schema}.live (saga_id, definition, version, owner, due_at)
-    SELECT n.saga, n.definition, n.version, p_epoch, CASE WHEN p_epoch IS NULL THEN v_now END
-    FROM unnest(p_saga, p_definition, p_version) AS n(saga, definition, version) WHERE n.saga = ANY (v_new)
-    ON CONFLICT DO NOTHING;
-    PERFORM 1 FROM unnest(p_saga, p_definition, p_key) AS n(saga, definition, key)
-    JOIN {schema}.saga s ON s.saga_id = n.saga WHERE s.definition <> n.definition OR s.key <> n.key;
-    IF FOUND THEN
-        RAISE EXCEPTION 'a saga id in this start belongs to another saga' USING ERRCODE = 'SAG02';
+    IF coalesce(cardinality(v_new), 0) = cardinality(p_saga) THEN
+        INSERT INTO {schema}.turn (saga_id, seq, epoch, nonce, at, body)
+        SELECT n.saga, 0, p_epoch, n.nonce, v_now, n.body FROM unnest(p_saga, p_nonce, p_body) AS n(saga, nonce, body);
+        INSERT INTO {schema}.live (saga_id, definition, version, owner, due_at)
+        SELECT n.saga, n.definition, n.version, p_epoch, CASE WHEN p_epoch IS NULL THEN v_now END
+        FROM unnest(p_saga, p_definition, p_version) AS n(saga, definition, version);
+    ELSE
+        -- Some keys are taken, or one saga is here twice.
+        INSERT INTO {schema}.turn (saga_id, seq, epoch, nonce, at, body)
+        SELECT n.saga, 0, p_epoch, n.nonce, v_now, n.body
+        FROM unnest(p_saga, p_nonce, p_body) AS n(saga, nonce, body) WHERE n.saga = ANY (v_new)
+        ON CONFLICT DO NOTHING;
+        INSERT INTO {schema}.live (saga_id, definition, version, owner, due_at)
+        SELECT n.saga, n.definition, n.version, p_epoch, CASE WHEN p_epoch IS NULL THEN v_now END
+        FROM unnest(p_saga, p_definition, p_version) AS n(saga, definition, version) WHERE n.saga = ANY (v_new)
+        ON CONFLICT DO NOTHING;
+        PERFORM 1 FROM unnest(p_saga, p_definition, p_key) AS n(saga, definition, key)
+        JOIN {schema}.saga s ON s.saga_id = n.saga WHERE s.definition <> n.definition OR s.key <> n.key;
+        IF FOUND THEN
+            RAISE EXCEPTION 'a saga id in this start belongs to another saga' USING ERRCODE = 'SAG02';
+        END IF;
+        -- A new statement, a new snapshot: it sees whoever was first, even if only just now.
+        RETURN QUERY
+        SELECT n.place, s.saga_id, s.definition, s.version, s.key, s.input, {schema}.micros(s.created_at)
+        FROM unnest(p_saga, p_definition, p_key) WITH ORDINALITY AS n(saga, definition, key, place)
+        JOIN {schema}.saga s ON s.definition = n.definition AND s.key = n.key
+        WHERE n.saga <> ALL (coalesce(v_new, '{}'));
     END IF;
-    -- A new statement, a new snapshot: it sees whoever was first, even if only just now.
-    RETURN QUERY
-    SELECT n.place, s.saga_id, s.definition, s.version, s.key, s.input, {schema}.micros(s.created_at)
-    FROM unnest(p_saga, p_definition, p_key) WITH ORDINALITY AS n(saga, definition, key, place)
-    JOIN {schema}.saga s ON s.definition = n.definition AND s.key = n.key
-    WHERE n.saga <> ALL (coalesce(v_new, '{}'));
 END $$;
 
 -- Appends turns. Answers for each place: 0 written, 1 repeated, 2 a rival's.
@@ -97,49 +91,29 @@ AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := clock_timestamp();
-    v_all boolean := true;
-    v_written uuid[] := p_saga;
-    v_count bigint;
+    v_written uuid[];
     v_ended uuid[];
 BEGIN
     PERFORM {schema}.hold_lease(p_epoch);
-    -- First as if all could be written, which they nearly always can: less than all is taken back, and sorted out.
-    -- Who wrote the last turn and did not end or park the saga with it owns it still, as its lease stands; only
-    -- after a claim `live` must be asked. (No index may serve the owner: most sagas that run have the same one.)
-    BEGIN
+    WITH written AS (
         INSERT INTO {schema}.turn (saga_id, seq, epoch, nonce, at, ends, body)
         SELECT t.saga, t.seq, p_epoch, t.nonce, v_now, t.ends, t.body
         FROM unnest(p_saga, p_seq, p_nonce, p_ends, p_body) AS t(saga, seq, nonce, ends, body)
-        JOIN {schema}.turn last ON last.saga_id = t.saga AND last.seq = t.seq - 1 AND (
-            last.epoch = p_epoch AND last.ends IS NULL
-            OR EXISTS (SELECT 1 FROM {schema}.live l WHERE l.saga_id = t.saga AND l.owner IS NOT DISTINCT FROM p_epoch));
-        GET DIAGNOSTICS v_count = ROW_COUNT;
-        IF v_count < cardinality(p_saga) THEN
-            RAISE unique_violation;
-        END IF;
-    EXCEPTION WHEN unique_violation THEN
-        v_all := false;
-        WITH written AS (
-            INSERT INTO {schema}.turn (saga_id, seq, epoch, nonce, at, ends, body)
-            SELECT t.saga, t.seq, p_epoch, t.nonce, v_now, t.ends, t.body
-            FROM unnest(p_saga, p_seq, p_nonce, p_ends, p_body) AS t(saga, seq, nonce, ends, body)
-            JOIN {schema}.live l ON l.saga_id = t.saga AND l.owner IS NOT DISTINCT FROM p_epoch
-            JOIN {schema}.turn last ON last.saga_id = t.saga AND last.seq = t.seq - 1
-            ON CONFLICT DO NOTHING
-            RETURNING turn.saga_id
-        )
-        SELECT array_agg(written.saga_id) INTO v_written FROM written;
-    END;
-    SELECT array_agg(t.saga) INTO v_ended FROM unnest(p_saga, p_ends) AS t(saga, ends)
-    WHERE t.ends > 0 AND (v_all OR t.saga = ANY (v_written));
+        JOIN {schema}.live l ON l.saga_id = t.saga AND l.owner = p_epoch
+        JOIN {schema}.turn last ON last.saga_id = t.saga AND last.seq = t.seq - 1
+        ON CONFLICT DO NOTHING
+        RETURNING turn.saga_id, turn.ends
+    )
+    SELECT array_agg(written.saga_id), array_agg(written.saga_id) FILTER (WHERE written.ends IS NOT NULL)
+    INTO v_written, v_ended FROM written;
     IF cardinality(p_parked) > 0 THEN
         UPDATE {schema}.live l SET owner = NULL, due_at = {schema}.instant(p.due), standing = p.standing
         FROM unnest(p_parked, p_parked_due, p_parked_standing) AS p(saga, due, standing)
-        WHERE l.saga_id = p.saga AND l.owner IS NOT DISTINCT FROM p_epoch AND (v_all OR p.saga = ANY (v_written));
+        WHERE l.saga_id = p.saga AND l.owner = p_epoch AND p.saga = ANY (v_written);
         -- A message that came a moment ago: its sender saw an owner, and woke nobody. This is a new statement,
         -- whose rows are locked: it sees every message whose sender did not wait for this transaction.
         UPDATE {schema}.live l SET due_at = v_now FROM unnest(p_parked) AS p(saga)
-        WHERE l.saga_id = p.saga AND l.owner IS NULL AND l.standing <> 4 AND (v_all OR p.saga = ANY (v_written)) AND EXISTS (
+        WHERE l.saga_id = p.saga AND l.owner IS NULL AND l.standing <> 4 AND p.saga = ANY (v_written) AND EXISTS (
             SELECT 1 FROM {schema}.saga s JOIN {schema}.message m ON m.definition = s.definition AND m.key = s.key
             WHERE s.saga_id = p.saga AND m.read_seq IS NULL
             UNION ALL
@@ -147,22 +121,18 @@ BEGIN
     END IF;
     IF v_ended IS NOT NULL THEN
         DELETE FROM {schema}.live l USING unnest(v_ended) AS e(saga) WHERE l.saga_id = e.saga;
-        -- Likewise: a sender either sees that the saga is over, or its message is seen here. Mostly there is none.
-        IF EXISTS (SELECT 1 FROM {schema}.message m WHERE m.read_seq IS NULL) THEN
-            PERFORM 1 FROM unnest(v_ended) AS e(saga) JOIN {schema}.saga s ON s.saga_id = e.saga
-            JOIN {schema}.message m ON m.definition = s.definition AND m.key = s.key WHERE m.read_seq IS NULL LIMIT 1;
-            IF FOUND THEN
-                RAISE EXCEPTION 'a saga would end with a message unread' USING ERRCODE = 'SAG03';
-            END IF;
+        -- Likewise: a sender either sees that the saga is over, or its message is seen here.
+        PERFORM 1 FROM unnest(v_ended) AS e(saga) JOIN {schema}.saga s ON s.saga_id = e.saga
+        JOIN {schema}.message m ON m.definition = s.definition AND m.key = s.key WHERE m.read_seq IS NULL LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'a saga would end with a message unread' USING ERRCODE = 'SAG03';
         END IF;
-        IF EXISTS (SELECT 1 FROM {schema}.lock) THEN
-            -- None, but for a saga that ends without having given up its locks.
-            PERFORM {schema}.change_locks(k.saga_id, NULL, NULL, v_now) FROM unnest(v_ended) AS e(saga)
-            JOIN {schema}.lock k ON k.saga_id = e.saga GROUP BY k.saga_id ORDER BY k.saga_id;
-        END IF;
+        -- None, but for a saga that ends without having given up its locks.
+        PERFORM {schema}.change_locks(k.saga_id, NULL, NULL, v_now) FROM unnest(v_ended) AS e(saga)
+        JOIN {schema}.lock k ON k.saga_id = e.saga GROUP BY k.saga_id ORDER BY k.saga_id;
         INSERT INTO {schema}.ended (ended_at, saga_id) SELECT v_now, e.saga FROM unnest(v_ended) AS e(saga);
     END IF;
-    IF v_all OR coalesce(cardinality(v_written), 0) = cardinality(p_saga) THEN
+    IF coalesce(cardinality(v_written), 0) = cardinality(p_saga) THEN
         RETURN '{}';
     END IF;
     RETURN (
@@ -327,7 +297,7 @@ DECLARE
 BEGIN
     SELECT array_agg(o.saga_id), array_agg(o.ended_at) INTO v_saga, v_ended FROM (
         SELECT e.saga_id, e.ended_at FROM unnest(p_saga) AS i(saga)
-        JOIN {schema}.turn t ON t.saga_id = i.saga AND t.ends > 0
+        JOIN {schema}.turn t ON t.saga_id = i.saga AND t.ends IS NOT NULL
         JOIN {schema}.ended e ON e.ended_at = t.at AND e.saga_id = t.saga_id
         ORDER BY e.ended_at, e.saga_id FOR UPDATE OF e SKIP LOCKED
     ) o;

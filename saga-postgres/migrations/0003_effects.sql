@@ -159,7 +159,7 @@ BEGIN
     FROM json_to_recordset(p_effects -> 'sends') AS m(definition text, key text, id text, body text)
     HAVING count(*) > 0;
     -- A saga that is over has left all lines already, and enters none.
-    IF json_typeof(p_effects -> 'locks') = 'object' AND coalesce(p_ends, 0) = 0 THEN
+    IF json_typeof(p_effects -> 'locks') = 'object' AND p_ends IS NULL THEN
         PERFORM {schema}.change_locks(p_saga, p_effects #>> '{locks,step}', (
             SELECT array_agg(k.value) FROM json_array_elements_text(p_effects #> '{locks,keys}') AS k(value)), v_now);
     END IF;

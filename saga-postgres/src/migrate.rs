@@ -12,6 +12,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("tables", include_str!("../migrations/0001_tables.sql")),
     ("functions", include_str!("../migrations/0002_functions.sql")),
     ("effects", include_str!("../migrations/0003_effects.sql")),
+    ("fast path", include_str!("../migrations/0004_fast_path.sql")),
 ];
 
 /// The newest schema version that this library knows.
