@@ -55,15 +55,7 @@ impl Payload {
     /// A fingerprint of the value that does not depend on the order of keys in maps.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let mut hasher = Sha256::new();
-        match serde_json::from_str::<serde_json::Value>(self.as_json()) {
-            Ok(value) => hash_value(&value, &mut hasher),
-            // Deeper than the parser goes: the text itself is still a sound fingerprint.
-            Err(_) => hasher.update(self.as_json()),
-        }
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&hasher.finalize()[..16]);
-        Digest(digest)
+        Digest::of_json(self.as_json())
     }
 }
 
@@ -145,6 +137,19 @@ impl Digest {
         &self.0
     }
 
+    /// The fingerprint of the value that this JSON text stands for.
+    fn of_json(text: &str) -> Self {
+        let mut hasher = Sha256::new();
+        match serde_json::from_str::<serde_json::Value>(text) {
+            Ok(value) => hash_value(&value, &mut hasher),
+            // Deeper than the parser goes: the text itself is still a sound fingerprint.
+            Err(_) => hasher.update(text),
+        }
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&hasher.finalize()[..16]);
+        Self(digest)
+    }
+
     /// The fingerprint of a text.
     #[must_use]
     pub fn of_text(text: &str) -> Self {
@@ -219,6 +224,14 @@ pub trait Checkpoint: Sized + Send + Sync + 'static {
     /// # Errors
     /// When the payload does not have the shape of `Self`.
     fn decode(payload: &Payload) -> Result<Self, CheckpointError>;
+
+    /// The fingerprint of the encoded value.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::encode`].
+    fn digest(&self) -> Result<Digest, CheckpointError> {
+        self.encode().map(|payload| payload.digest())
+    }
 }
 
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Checkpoint for T {
@@ -229,6 +242,10 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Checkpoint for T {
     fn decode(payload: &Payload) -> Result<Self, CheckpointError> {
         serde_json::from_str(payload.as_json())
             .map_err(|source| CheckpointError::Decode { as_type: std::any::type_name::<Self>(), source })
+    }
+
+    fn digest(&self) -> Result<Digest, CheckpointError> {
+        serde_json::to_string(self).map(|text| Digest::of_json(&text)).map_err(CheckpointError::encode)
     }
 }
 

@@ -74,6 +74,11 @@ impl StepName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name, for what keeps it.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
 }
 
 impl From<&str> for StepName {

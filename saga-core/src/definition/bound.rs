@@ -206,7 +206,7 @@ fn prepare<S: Step>(
     op: Op,
     output: Option<&Payload>,
 ) -> Result<Prepared, CheckpointError> {
-    let digest = input.encode()?.digest();
+    let digest = input.digest()?;
     let step = step.clone();
     let run: Box<dyn FnOnce(StepContext) -> BoxFuture<'static, _> + Send> = match op {
         Op::Run => Box::new(move |cx| {

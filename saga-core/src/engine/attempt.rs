@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, info_span, warn};
 
-use super::intercept::{Answer, Call};
+use super::intercept::Call;
 use super::telemetry;
 use crate::checkpoint::Payload;
 use crate::codec::WITHHELD;
@@ -23,7 +23,14 @@ const BLOCKING: Duration = Duration::from_millis(500);
 
 /// Runs the attempt. Dropping the future drops the user's: the attempt's fate is then unknown. When payloads
 /// are `secret`, a panic's message is withheld.
-pub(crate) async fn run(call: Call, cx: StepContext, payload_max_bytes: usize, secret: bool) -> Report {
+///
+/// The context goes into the call at once: the future is made for each attempt, and holds no more than it needs.
+pub(crate) fn run(
+    call: Call,
+    cx: StepContext,
+    payload_max_bytes: usize,
+    secret: bool,
+) -> impl Future<Output = Report> + Send {
     let span = info_span!(
         "saga.step",
         saga.id = %cx.saga,
@@ -32,19 +39,19 @@ pub(crate) async fn run(call: Call, cx: StepContext, payload_max_bytes: usize, s
         saga.op = %cx.op,
         saga.attempt = cx.attempt,
     );
+    let (definition, step, op, number, limit) = (cx.definition.clone(), cx.step.clone(), cx.op, cx.attempt, cx.timeout);
+    let attempt = AssertUnwindSafe(call.begin(cx)).catch_unwind();
     async move {
-        let (limit, began) = (cx.timeout, Instant::now());
-        let (definition, step, op) = (cx.definition.clone(), cx.step.clone(), cx.op);
-        if cx.attempt > 1 {
+        let began = Instant::now();
+        if number > 1 {
             telemetry::retried(&definition, &step, op);
         }
-        let attempt = AssertUnwindSafe(async move { call.make(&cx).await }).catch_unwind();
         let attempt = watchful(attempt, |took| {
             warn!(blocked_ms = took.as_millis(), "the step blocked its thread; move blocking work to spawn_blocking");
             telemetry::blocked(&definition, &step);
         });
         let report = match tokio::time::timeout(limit, attempt).await {
-            Ok(Ok(Ok(Answer(success)))) => accept(success, payload_max_bytes),
+            Ok(Ok(Ok(success))) => accept(success, payload_max_bytes),
             Ok(Ok(Err(error))) => Report::Failed { fault: error.fault().clone(), retry_after: error.retry_after() },
             Ok(Err(_)) if secret => failed(Fault::panicked(WITHHELD)),
             Ok(Err(panic)) => failed(Fault::panicked(panic_message(&*panic))),
@@ -61,7 +68,6 @@ pub(crate) async fn run(call: Call, cx: StepContext, payload_max_bytes: usize, s
         report
     }
     .instrument(span)
-    .await
 }
 
 /// Tells when the future kept its thread for long: while it does, heartbeats and time limits wait.

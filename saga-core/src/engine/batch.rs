@@ -16,7 +16,7 @@ const LANES: usize = 2;
 /// what was submitted is still written.
 #[derive(Debug)]
 pub(crate) struct Batcher<I, O> {
-    queue: mpsc::Sender<(I, oneshot::Sender<O>)>,
+    queue: mpsc::UnboundedSender<(I, oneshot::Sender<O>)>,
 }
 
 impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
@@ -26,7 +26,7 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
         F: Fn(Vec<I>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Vec<O>> + Send + 'static,
     {
-        let (queue, items) = mpsc::channel(batch_max.max(1) * LANES);
+        let (queue, items) = mpsc::unbounded_channel();
         let (items, flush) = (Arc::new(Mutex::new(items)), Arc::new(flush));
         for _ in 0..LANES {
             tokio::spawn(lane(items.clone(), flush.clone(), batch_max));
@@ -34,16 +34,20 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
         Self { queue }
     }
 
-    /// Queues the item and waits for its answer; none when the lanes are gone.
-    pub(crate) async fn submit(&self, item: I) -> Option<O> {
+    /// Queues the item at once, whether or not the answer is waited for; an error for an answer says that the
+    /// lanes are gone.
+    ///
+    /// There is no bound of its own: a saga has one turn on its way, and the sagas in flight are bounded.
+    pub(crate) fn submit(&self, item: I) -> oneshot::Receiver<O> {
         let (reply, answer) = oneshot::channel();
-        self.queue.send((item, reply)).await.ok()?;
-        answer.await.ok()
+        // Gone with the reply: the answer is an error.
+        self.queue.send((item, reply)).ok();
+        answer
     }
 }
 
 /// What has been submitted, shared by the lanes.
-type Queue<I, O> = Mutex<mpsc::Receiver<(I, oneshot::Sender<O>)>>;
+type Queue<I, O> = Mutex<mpsc::UnboundedReceiver<(I, oneshot::Sender<O>)>>;
 
 async fn lane<I, O, F, Fut>(items: Arc<Queue<I, O>>, flush: Arc<F>, batch_max: usize)
 where

@@ -1,6 +1,6 @@
 //! Options of an engine: each with its unit, its default and the reason for it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicI64;
@@ -326,10 +326,11 @@ impl EngineBuilder {
 
 /// The definitions by name and version. Of one that is registered twice, for itself and as a child, the one that
 /// seals its payloads stands.
-fn index(blueprints: Vec<Arc<Blueprint>>) -> HashMap<(Arc<str>, u32), Arc<Blueprint>> {
-    let mut index: HashMap<_, Arc<Blueprint>> = HashMap::new();
+fn index(blueprints: Vec<Arc<Blueprint>>) -> HashMap<Arc<str>, BTreeMap<u32, Arc<Blueprint>>> {
+    let mut index: HashMap<_, BTreeMap<u32, Arc<Blueprint>>> = HashMap::new();
     for blueprint in blueprints {
-        let known = index.entry((blueprint.name.clone(), blueprint.version)).or_insert_with(|| blueprint.clone());
+        let versions = index.entry(blueprint.name.clone()).or_default();
+        let known = versions.entry(blueprint.version).or_insert_with(|| blueprint.clone());
         if known.codec.is_none() {
             *known = blueprint;
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use futures_util::{FutureExt as _, future::Future};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{Instrument as _, error, info_span, warn};
 
 use super::attempt::{self, panic_message};
@@ -20,7 +20,7 @@ use super::turn::TurnError;
 use super::{Inner, telemetry};
 use crate::fault::Class;
 use crate::id::SagaId;
-use crate::journal::{After, LetterChange, Standing};
+use crate::journal::{After, End, LetterChange, Standing};
 use crate::machine::{Attempt, AttentionReason, IllegalRecord, Report};
 use crate::step::StepContext;
 use crate::time::Timestamp;
@@ -67,10 +67,20 @@ impl From<SettleError> for Stop {
     }
 }
 
+/// What a turn holds that others must be told, once it is durable.
+struct News {
+    ending: Option<End>,
+    publishes: bool,
+    starts: bool,
+    opened: Vec<AttentionReason>,
+    late_effects: u64,
+    late_signals: u64,
+}
+
 pub(crate) struct Driver {
     pub(crate) inner: Arc<Inner>,
     pub(crate) incarnation: Arc<Incarnation>,
-    pub(crate) saga: Saga,
+    pub(crate) saga: Box<Saga>,
     pub(crate) hold: Hold,
 }
 
@@ -82,15 +92,16 @@ impl Driver {
         inner.drivers.clone().spawn(self.run_guarded(permit));
     }
 
-    /// As [`Driver::spawn`], in the caller's task.
-    pub(crate) async fn run_guarded(self, permit: OwnedSemaphorePermit) {
+    /// As [`Driver::spawn`], in the caller's task. (No `async fn`, which would keep room for the future twice.)
+    pub(crate) fn run_guarded(self, permit: OwnedSemaphorePermit) -> impl Future<Output = ()> + Send {
         let (inner, id) = (self.inner.clone(), self.saga.id);
-        // Finished here, so that the saga is let go before the worker looks for it.
-        let ran = AssertUnwindSafe(self.run(permit)).catch_unwind().await;
-        if let Err(panic) = ran {
-            error!(saga.id = %id, panic = panic_message(&*panic), "the driver panicked; taking the saga up anew");
-            inner.claims.ask_to_reconcile();
-        }
+        // What runs has gone by then, so that the saga is let go before the worker looks for it.
+        AssertUnwindSafe(self.run(permit)).catch_unwind().map(move |ran| {
+            if let Err(panic) = ran {
+                error!(saga.id = %id, panic = panic_message(&*panic), "the driver panicked; taking the saga up anew");
+                inner.claims.ask_to_reconcile();
+            }
+        })
     }
 
     /// Runs the saga until it ends, is parked, or is lost. `permit` is its slot among the sagas in
@@ -184,12 +195,8 @@ impl Driver {
     /// Makes everything applied so far durable. Nothing is done in the world before this returns. False
     /// when a message has come that must be read before the saga can end.
     async fn append(&mut self, after: After) -> Result<bool, Stop> {
-        let turn = self.saga.turn(after, fastrand::i64(..))?;
-        let (publishes, starts) = (!turn.events.is_empty(), !turn.starts.is_empty() || !turn.sends.is_empty());
-        let opened: Vec<AttentionReason> = turn.letters.iter().filter_map(opened).collect();
-        let (ending, late_effects, late_signals) =
-            (self.saga.ending(), self.saga.late_effects(), self.saga.late_signals());
-        match self.incarnation.appender.submit(turn).await.unwrap_or(Written::Lost) {
+        let (news, written) = self.submit(after)?;
+        match written.await.unwrap_or(Written::Lost) {
             Written::Durable => {}
             Written::Unread => return Ok(false),
             Written::Lost => return Err(Stop::Lost),
@@ -204,7 +211,28 @@ impl Driver {
             }
         }
         self.saga.turn_written();
+        self.tell(&news, after);
+        Ok(true)
+    }
+
+    /// Hands the turn on, with the journal's answer to come; and what it holds that others must be told.
+    fn submit(&self, after: After) -> Result<(News, oneshot::Receiver<Written>), Stop> {
+        let turn = self.saga.turn(after, fastrand::i64(..))?;
+        let news = News {
+            ending: self.saga.ending(),
+            publishes: !turn.events.is_empty(),
+            starts: !turn.starts.is_empty() || !turn.sends.is_empty(),
+            opened: turn.letters.iter().filter_map(opened).collect(),
+            late_effects: self.saga.late_effects(),
+            late_signals: self.saga.late_signals(),
+        };
+        Ok((news, self.incarnation.appender.submit(turn)))
+    }
+
+    /// Tells those whom it concerns what has just become durable.
+    fn tell(&self, news: &News, after: After) {
         let definition = &self.saga.blueprint.name;
+        let &News { ending, publishes, starts, ref opened, late_effects, late_signals } = news;
         if let Some(end) = ending {
             telemetry::ended(definition, end);
         }
@@ -229,7 +257,6 @@ impl Driver {
             opened.iter().for_each(|reason| telemetry::dead_lettered(definition, *reason));
             self.inner.alerts.notify_one();
         }
-        Ok(true)
     }
 
     /// Starts the attempts whose intents have just become durable.
@@ -333,7 +360,7 @@ pub(crate) async fn quarantine(incarnation: &Incarnation, id: SagaId, seq: u32, 
     error!(saga.id = %id, %problem, "the saga cannot be read or run; setting it aside");
     match set_aside(id, seq, fastrand::i64(..), problem) {
         Ok(turn) => {
-            if incarnation.appender.submit(turn).await != Some(Written::Durable) {
+            if incarnation.appender.submit(turn).await != Ok(Written::Durable) {
                 error!(saga.id = %id, "the saga could not be set aside; its next owner will try");
             }
         }

@@ -96,7 +96,7 @@ pub struct SagaHandle<O> {
     output: Decode<O>,
     id: SagaId,
     /// The news from this process's own worker, when it runs the saga.
-    local: Mutex<Option<oneshot::Receiver<SagaState>>>,
+    local: Mutex<Option<oneshot::Receiver<Box<Saga>>>>,
 }
 
 impl<O: Send + 'static> SagaHandle<O> {
@@ -106,7 +106,7 @@ impl<O: Send + 'static> SagaHandle<O> {
         Self { inner, blueprint, output, id, local: Mutex::new(None) }
     }
 
-    pub(crate) fn watching(self, local: oneshot::Receiver<SagaState>) -> Self {
+    pub(crate) fn watching(self, local: oneshot::Receiver<Box<Saga>>) -> Self {
         Self { local: Mutex::new(Some(local)), ..self }
     }
 
@@ -123,10 +123,10 @@ impl<O: Send + 'static> SagaHandle<O> {
     /// See [`OutcomeError`]; the saga goes on regardless.
     pub async fn outcome(&self) -> Result<SagaOutcome<O>, OutcomeError> {
         let local = self.local.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(state) = wait_locally(local).await
-            && state.direction().is_end()
+        if let Some(saga) = wait_locally(local).await
+            && saga.state().direction().is_end()
         {
-            return self.ended(&state);
+            return self.ended(saga.state());
         }
         let mut pause = POLL.0;
         loop {
@@ -223,7 +223,7 @@ impl<O: Send + 'static> SagaHandle<O> {
     }
 }
 
-async fn wait_locally(local: Option<oneshot::Receiver<SagaState>>) -> Option<SagaState> {
+async fn wait_locally(local: Option<oneshot::Receiver<Box<Saga>>>) -> Option<Box<Saga>> {
     local?.await.ok()
 }
 

@@ -46,26 +46,32 @@ pub trait Interceptor: fmt::Debug + Send + Sync + 'static {
     async fn intercept(&self, cx: &StepContext, call: Call) -> Result<Answer, StepError>;
 }
 
-type Made = Pin<Box<dyn Future<Output = Result<Answer, StepError>> + Send>>;
+type Made = Pin<Box<dyn Future<Output = Result<Success, StepError>> + Send>>;
 
 /// An attempt that has not been made. Dropped, it has certainly had no effect.
 pub struct Call(Box<dyn FnOnce(StepContext) -> Made + Send>);
 
 impl Call {
     pub(crate) fn new(prepared: Prepared) -> Self {
-        Self(Box::new(|cx| Box::pin(async move { (prepared.run)(cx).await.map(Answer) })))
+        Self(prepared.run)
     }
 
     /// Makes the attempt. The future owns all that it needs: it may be handed to a task.
     pub fn make(self, cx: &StepContext) -> impl Future<Output = Result<Answer, StepError>> + Send + 'static {
-        (self.0)(cx.clone())
+        let made = (self.0)(cx.clone());
+        async move { made.await.map(Answer) }
+    }
+
+    /// As [`Call::make`]. Nothing is done before the future is polled.
+    pub(crate) fn begin(self, cx: StepContext) -> Made {
+        (self.0)(cx)
     }
 
     /// The same attempt with these around it, the first one outermost.
     pub(crate) fn within(self, interceptors: &[Arc<dyn Interceptor>]) -> Self {
         interceptors.iter().rev().fold(self, |call, interceptor| {
             let interceptor = interceptor.clone();
-            Self(Box::new(|cx| Box::pin(async move { interceptor.intercept(&cx, call).await })))
+            Self(Box::new(|cx| Box::pin(async move { interceptor.intercept(&cx, call).await.map(|answer| answer.0) })))
         })
     }
 }

@@ -32,7 +32,7 @@ mod verify;
 mod watch;
 mod worker;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -98,7 +98,8 @@ pub(crate) struct Inner {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) options: Options,
     pub(crate) limits: Limits,
-    pub(crate) blueprints: HashMap<(Arc<str>, u32), Arc<Blueprint>>,
+    /// By name and version.
+    pub(crate) blueprints: HashMap<Arc<str>, BTreeMap<u32, Arc<Blueprint>>>,
     pub(crate) clock: JournalClock,
     /// One permit for each saga in flight.
     pub(crate) slots: Arc<Semaphore>,
@@ -336,13 +337,17 @@ impl Inner {
     }
 
     pub(crate) fn blueprint(&self, definition: &str, version: u32) -> Option<&Arc<Blueprint>> {
-        self.blueprints.get(&(Arc::from(definition), version))
+        self.blueprints.get(definition)?.get(&version)
     }
 
     /// The newest version of this definition that is registered.
     pub(crate) fn newest(&self, definition: &str) -> Option<&Arc<Blueprint>> {
-        let named = self.blueprints.values().filter(|blueprint| &*blueprint.name == definition);
-        named.max_by_key(|blueprint| blueprint.version)
+        self.blueprints.get(definition)?.values().next_back()
+    }
+
+    /// All that are registered.
+    pub(crate) fn blueprints(&self) -> impl Iterator<Item = &Arc<Blueprint>> {
+        self.blueprints.values().flat_map(BTreeMap::values)
     }
 
     /// A parked saga is due at this time: the claim loop should not sleep past it.

@@ -126,7 +126,7 @@ async fn publish_line(inner: &Inner, publisher: &dyn EventPublisher, line: Vec<O
 }
 
 async fn publish(inner: &Inner, publisher: &dyn EventPublisher, event: &OutboxEvent) -> EventFate {
-    let opened = open_event(inner.blueprints.values(), &event.event.id, &event.event.payload);
+    let opened = open_event(inner.blueprints(), &event.event.id, &event.event.payload);
     let (payload, sealed) = match opened {
         Ok(payload) => (payload.into_owned(), None),
         // Another worker may have the key, or this one after its next deploy.

@@ -1,6 +1,5 @@
 //! A saga in memory: its state, the turn that is being made, and what its history says.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -54,7 +53,7 @@ pub(crate) struct Saga {
     /// What waited for a human when the last turn became durable.
     blocked: Vec<(usize, Op)>,
     /// Decoded inputs of intents that have not been launched.
-    prepared: HashMap<usize, (Prepared, Option<Permit>)>,
+    prepared: Vec<(usize, Prepared, Option<Permit>)>,
 }
 
 impl Saga {
@@ -86,8 +85,13 @@ impl Saga {
             events: Vec::new(),
             starts: Vec::new(),
             read: Vec::new(),
-            prepared: HashMap::new(),
+            prepared: Vec::new(),
         }
+    }
+
+    /// Its start key.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
     }
 
     pub(crate) fn state(&self) -> &SagaState {
@@ -285,7 +289,7 @@ impl Saga {
                 let input = known.input().unwrap_or_else(|| self.blueprint.digest(prepared.input));
                 let intent = self.state.intent(&self.blueprint.plan, step, op, input, now);
                 self.apply(intent)?;
-                self.prepared.insert(step, (prepared, permit));
+                self.prepared.push((step, prepared, permit));
                 Ok(())
             }
             Ok(_) => self.call_human(
@@ -362,7 +366,9 @@ impl Saga {
 
     /// The decoded input of an intent, once.
     pub(crate) fn take_prepared(&mut self, attempt: Attempt) -> Option<(Prepared, Option<Permit>)> {
-        self.prepared.remove(&attempt.step)
+        let at = self.prepared.iter().position(|(step, ..)| *step == attempt.step)?;
+        let (_, prepared, permit) = self.prepared.remove(at);
+        Some((prepared, permit))
     }
 
     /// The first turn's text, for the start.

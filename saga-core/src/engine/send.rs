@@ -84,13 +84,13 @@ async fn follow_up(
     let follow_up = new.id;
     let waited = inner.options.start_timeout;
     match tokio::time::timeout(waited, inner.starter.submit(new)).await {
-        Ok(Some(Begun::Receipt(_))) => {
+        Ok(Ok(Begun::Receipt(_))) => {
             telemetry::late_signals(&blueprint.name, 1);
             inner.claims.wake();
             Ok(Signalled::Late { follow_up })
         }
-        Ok(Some(Begun::Refused(source))) => Err(SignalError::Journal { source }),
-        Ok(Some(Begun::Lost) | None) => Err(SignalError::Closed),
+        Ok(Ok(Begun::Refused(source))) => Err(SignalError::Journal { source }),
+        Ok(Ok(Begun::Lost) | Err(_)) => Err(SignalError::Closed),
         Err(_) => Err(SignalError::Unavailable { waited }),
     }
 }

@@ -47,15 +47,20 @@ fn check<I: Checkpoint>(blueprint: &Blueprint, limits: &Limits, key: &str, input
 fn new_saga(blueprint: &Blueprint, id: SagaId, key: &str, input: &Payload) -> Result<NewSaga, StartError> {
     let started = Record::Started { input: input.clone(), parent: None };
     let body = encode_turn(blueprint, id, &[started]).map_err(unencodable)?;
-    Ok(NewSaga {
+    Ok(NewSaga { body, ..bare(blueprint, id, key, input) })
+}
+
+/// A new saga without its first turn.
+fn bare(blueprint: &Blueprint, id: SagaId, key: &str, input: &Payload) -> NewSaga {
+    NewSaga {
         id,
         definition: blueprint.name.to_string(),
         version: blueprint.version,
         key: key.to_owned(),
         input: blueprint.digest(input.digest()),
-        body,
+        body: String::new(),
         nonce: fastrand::i64(..),
-    })
+    }
 }
 
 fn unencodable(error: TurnError) -> StartError {
@@ -81,20 +86,22 @@ pub(crate) async fn start<I: Checkpoint, O: Send + 'static>(
     if inner.draining.is_cancelled() {
         return Err(StartError::Closed);
     }
-    let new = new_saga(&blueprint, (inner.options.ids)(), key, &input)?;
+    let id = (inner.options.ids)();
     let same_input = |existing: &SagaHeader| same_input(&blueprint, &input, existing);
     let (reply, receipt) = oneshot::channel();
     let mut local = None;
     // Started in a task of its own: the caller may go away, what was begun is finished.
-    match here(inner, &new) {
+    match here(inner, id, &blueprint.name) {
         Some(here) => {
-            local = Some(inner.watchers.watch(new.id));
-            let saga = || Saga::new(new.id, key, blueprint.clone(), input.clone(), inner.clock.now());
+            let saga = || Box::new(Saga::new(id, key, blueprint.clone(), input.clone(), inner.clock.now()));
             let saga = first_intents(inner, saga()).unwrap_or_else(saga);
-            inner.drivers.spawn(start_here(inner.clone(), here, saga, new.clone(), reply));
+            let first = NewSaga { body: saga.first_turn().map_err(unencodable)?, ..bare(&blueprint, id, key, &input) };
+            local = Some(inner.watchers.watch(id));
+            inner.drivers.spawn(start_here(inner.clone(), here, saga, first, reply));
         }
         None => {
-            inner.drivers.spawn(start_elsewhere(inner.clone(), new.clone(), reply));
+            let new = new_saga(&blueprint, id, key, &input)?;
+            inner.drivers.spawn(start_elsewhere(inner.clone(), new, reply));
         }
     }
     let began = match tokio::time::timeout(inner.options.start_timeout, receipt).await {
@@ -105,8 +112,8 @@ pub(crate) async fn start<I: Checkpoint, O: Send + 'static>(
     let handle = |id| SagaHandle::of(inner.clone(), definition, id);
     match began {
         Begun::Receipt(StartReceipt::Created) => Ok(match local {
-            Some(local) => handle(new.id).watching(local),
-            None => handle(new.id),
+            Some(local) => handle(id).watching(local),
+            None => handle(id),
         }),
         Begun::Receipt(StartReceipt::Exists(header)) => same_input(&header).map(|()| handle(header.id)),
         Begun::Lost => Err(StartError::Closed),
@@ -133,30 +140,46 @@ struct Here {
 }
 
 /// This process runs the saga when it is a worker with a valid lease and a free slot.
-fn here(inner: &Inner, new: &NewSaga) -> Option<Here> {
-    if inner.rooms.left(&new.definition) == Some(0) {
+fn here(inner: &Inner, saga: SagaId, definition: &str) -> Option<Here> {
+    if inner.rooms.left(definition) == Some(0) {
         return None;
     }
     let incarnation = inner.incarnation().filter(|incarnation| incarnation.is_live())?;
     let permit = inner.slots.clone().try_acquire_owned().ok()?;
-    let hold = incarnation.hold(new.id)?;
+    let hold = incarnation.hold(saga)?;
     Some(Here { incarnation, permit, hold })
 }
 
 /// Puts the intents of the first steps into the start itself: they cost no commit of their own.
-fn first_intents(inner: &Inner, mut saga: Saga) -> Option<Saga> {
+fn first_intents(inner: &Inner, mut saga: Box<Saga>) -> Option<Box<Saga>> {
     saga.settle(inner.at(true)).ok()?;
     saga.starts_plainly().then_some(saga)
 }
 
-async fn start_here(inner: Arc<Inner>, here: Here, mut saga: Saga, new: NewSaga, reply: oneshot::Sender<Begun>) {
+/// Submitted at once; the future is what waits for the answer, and then runs the saga.
+fn start_here(
+    inner: Arc<Inner>,
+    here: Here,
+    saga: Box<Saga>,
+    first: NewSaga,
+    reply: oneshot::Sender<Begun>,
+) -> impl Future<Output = ()> + Send {
+    let nonce = first.nonce;
+    let began = here.incarnation.starter.submit(first);
+    run_here(inner, here, saga, nonce, began, reply)
+}
+
+async fn run_here(
+    inner: Arc<Inner>,
+    here: Here,
+    mut saga: Box<Saga>,
+    nonce: i64,
+    began: oneshot::Receiver<Begun>,
+    reply: oneshot::Sender<Begun>,
+) {
     let Here { incarnation, permit, hold } = here;
-    let id = new.id;
-    let began = match saga.first_turn() {
-        Ok(body) => incarnation.starter.submit(NewSaga { body, ..new.clone() }).await.unwrap_or(Begun::Lost),
-        Err(_) => Begun::Lost,
-    };
-    match began {
+    let id = saga.id;
+    match began.await.unwrap_or(Begun::Lost) {
         Begun::Receipt(StartReceipt::Created) => {
             telemetry::started(&saga.blueprint.name);
             saga.turn_written();
@@ -169,7 +192,11 @@ async fn start_here(inner: Arc<Inner>, here: Here, mut saga: Saga, new: NewSaga,
             // saga's id tells whether the first try had gone through.
             inner.watchers.forget(id);
             drop((hold, permit));
-            start_elsewhere(inner, new, reply).await;
+            match new_saga(&saga.blueprint, id, saga.key(), saga.state().input()) {
+                Ok(new) => Box::pin(start_elsewhere(inner, NewSaga { nonce, ..new }, reply)).await,
+                // Without a reply the engine counts as closed; that it is encodable was seen before.
+                Err(_) => drop(reply),
+            }
         }
         other => {
             inner.watchers.forget(id);

@@ -46,7 +46,7 @@ pub(crate) fn attempted(definition: &Arc<str>, step: &StepName, op: Op, took: Du
     histogram!(
         "saga_step_duration_seconds",
         "definition" => definition.clone(),
-        "step" => step.as_str().to_owned(),
+        "step" => step.shared(),
         "op" => op.as_str(),
         "result" => if failed { "failed" } else { "ok" },
     )
@@ -55,8 +55,7 @@ pub(crate) fn attempted(definition: &Arc<str>, step: &StepName, op: Op, took: Du
 
 /// A step kept its thread for long.
 pub(crate) fn blocked(definition: &Arc<str>, step: &StepName) {
-    counter!("saga_step_blocked_total", "definition" => definition.clone(), "step" => step.as_str().to_owned())
-        .increment(1);
+    counter!("saga_step_blocked_total", "definition" => definition.clone(), "step" => step.shared()).increment(1);
 }
 
 /// An attempt after the first began.
@@ -64,7 +63,7 @@ pub(crate) fn retried(definition: &Arc<str>, step: &StepName, op: Op) {
     counter!(
         "saga_step_retries_total",
         "definition" => definition.clone(),
-        "step" => step.as_str().to_owned(),
+        "step" => step.shared(),
         "op" => op.as_str(),
     )
     .increment(1);

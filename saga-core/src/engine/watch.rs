@@ -7,15 +7,14 @@ use tokio::sync::oneshot;
 
 use super::saga::Saga;
 use crate::id::SagaId;
-use crate::machine::SagaState;
 
 /// Handles of sagas that were started here and run here.
 #[derive(Debug, Default)]
-pub(crate) struct Watchers(Mutex<HashMap<SagaId, oneshot::Sender<SagaState>>>);
+pub(crate) struct Watchers(Mutex<HashMap<SagaId, oneshot::Sender<Box<Saga>>>>);
 
 impl Watchers {
-    /// Asks for the state in which this worker lets go of the saga.
-    pub(crate) fn watch(&self, saga: SagaId) -> oneshot::Receiver<SagaState> {
+    /// Asks for the saga as it is when this worker lets go of it.
+    pub(crate) fn watch(&self, saga: SagaId) -> oneshot::Receiver<Box<Saga>> {
         let (sender, receiver) = oneshot::channel();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(saga, sender);
         receiver
@@ -26,11 +25,11 @@ impl Watchers {
     }
 
     /// The worker lets go of the saga, for whatever reason.
-    pub(crate) fn settled(&self, saga: Saga) {
+    pub(crate) fn settled(&self, saga: Box<Saga>) {
         let watcher = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&saga.id);
         if let Some(watcher) = watcher {
             // The handle may have been dropped: nobody waits then.
-            watcher.send(saga.into_state()).ok();
+            watcher.send(saga).ok();
         }
     }
 }

@@ -218,9 +218,9 @@ async fn claim(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) -> Result<Rou
 /// each of the others by itself.
 fn wanted(inner: &Inner) -> Vec<(Vec<(String, u32)>, usize)> {
     let mut groups: Vec<(Vec<(String, u32)>, usize)> = vec![(Vec::new(), usize::MAX)];
-    for (name, version) in inner.blueprints.keys() {
-        let definition = (name.to_string(), *version);
-        match inner.rooms.left(name) {
+    for blueprint in inner.blueprints() {
+        let definition = (blueprint.name.to_string(), blueprint.version);
+        match inner.rooms.left(&blueprint.name) {
             None => groups[0].0.push(definition),
             Some(room) => match groups[1..].iter_mut().find(|(names, _)| names[0].0 == definition.0) {
                 Some((versions, _)) => versions.push(definition),
@@ -298,7 +298,10 @@ async fn take_in(
         };
         mail.remove(&id).into_iter().flatten().for_each(|message| hold.mailbox.put(message));
         let driver = match revive(inner, history, saga.crashed) {
-            Ok(saga) => Driver { inner: inner.clone(), incarnation: incarnation.clone(), saga, hold },
+            Ok(saga) => {
+                let saga = Box::new(saga);
+                Driver { inner: inner.clone(), incarnation: incarnation.clone(), saga, hold }
+            }
             Err(problem) => {
                 let seq = u32::try_from(history.turns.len()).unwrap_or(u32::MAX);
                 quarantine(incarnation, id, seq, problem).await;

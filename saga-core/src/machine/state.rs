@@ -433,9 +433,9 @@ impl SagaState {
         state.due = retry_at;
         // Neither a failing probe nor a failing compensation may hide why the step itself failed.
         if op == Op::Compensate || watching {
-            state.undo_fault = Some(fault);
-        } else if op == Op::Run || state.fault.is_none() {
-            state.fault = Some(fault);
+            state.trouble_mut().undo_fault = Some(fault);
+        } else if op == Op::Run || state.fault().is_none() {
+            state.trouble_mut().fault = Some(fault);
         }
         Ok(index)
     }
@@ -510,7 +510,8 @@ impl SagaState {
             | AttentionReason::Poison => {}
             AttentionReason::Undecodable | AttentionReason::InputChanged | AttentionReason::Unreadable => {
                 let fault = Some(Fault::unknown(error.to_owned()));
-                if op == Op::Compensate { state.undo_fault = fault } else { state.fault = fault }
+                let trouble = state.trouble_mut();
+                if op == Op::Compensate { trouble.undo_fault = fault } else { trouble.fault = fault }
             }
         }
         Ok(())
@@ -541,7 +542,7 @@ impl SagaState {
             }
             Resolution::Probe => {
                 state.probed = false;
-                state.probe.grant();
+                state.trouble_mut().probe.grant();
             }
             Resolution::Skip => {}
             Resolution::Supply(output) => {

@@ -26,12 +26,19 @@ pub struct StepState {
     pub(super) generation: u32,
     /// When that key was first used; known where a limit counts from it.
     pub(super) keyed_at: Option<Timestamp>,
+    pub(super) run: Tally,
+    pub(super) due: Option<Timestamp>,
+    /// What only a step has that did not go well, or is being undone: most have none, and take less memory.
+    trouble: Option<Box<Trouble>>,
+}
+
+/// What is known of a step that did not go well, or is being undone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Trouble {
     /// How often the participant was asked for a late effect since the compensation.
     pub(super) watches: u32,
-    pub(super) run: Tally,
     pub(super) probe: Tally,
     pub(super) undo: Tally,
-    pub(super) due: Option<Timestamp>,
     pub(super) fault: Option<Fault>,
     /// How undoing it, or asking about a late effect, last failed.
     pub(super) undo_fault: Option<Fault>,
@@ -71,14 +78,19 @@ impl StepState {
             probed: false,
             generation: 0,
             keyed_at: None,
-            watches: 0,
             run: Tally::default(),
-            probe: Tally::default(),
-            undo: Tally::default(),
             due: None,
-            fault: None,
-            undo_fault: None,
+            trouble: None,
         }
+    }
+
+    pub(super) fn trouble_mut(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
+    }
+
+    /// How often the participant was asked for a late effect since the compensation.
+    pub(super) fn watches(&self) -> u32 {
+        self.trouble.as_ref().map_or(0, |trouble| trouble.watches)
     }
 
     /// The step's name.
@@ -141,8 +153,8 @@ impl StepState {
     pub fn tally(&self, op: Op) -> Tally {
         match op {
             Op::Run => self.run,
-            Op::Probe => self.probe,
-            Op::Compensate => self.undo,
+            Op::Probe => self.trouble.as_ref().map_or_else(Tally::default, |trouble| trouble.probe),
+            Op::Compensate => self.trouble.as_ref().map_or_else(Tally::default, |trouble| trouble.undo),
         }
     }
 
@@ -155,19 +167,19 @@ impl StepState {
     /// How its compensation, or the question whether its effect came late, last failed.
     #[must_use]
     pub fn undo_fault(&self) -> Option<&Fault> {
-        self.undo_fault.as_ref()
+        self.trouble.as_ref()?.undo_fault.as_ref()
     }
 
     /// How it last failed.
     #[must_use]
     pub fn fault(&self) -> Option<&Fault> {
-        self.fault.as_ref()
+        self.trouble.as_ref()?.fault.as_ref()
     }
 
     /// Why the saga went on without it, for a best-effort step that failed.
     #[must_use]
     pub fn soft_failure(&self) -> Option<&str> {
-        self.fault.as_ref().filter(|_| self.phase == Phase::SoftFailed).map(|fault| fault.message.as_str())
+        self.fault().filter(|_| self.phase == Phase::SoftFailed).map(|fault| fault.message.as_str())
     }
 
     /// The operation whose attempt is under way, if one is.
@@ -226,8 +238,8 @@ impl StepState {
     pub(super) fn tally_mut(&mut self, op: Op) -> &mut Tally {
         match op {
             Op::Run => &mut self.run,
-            Op::Probe => &mut self.probe,
-            Op::Compensate => &mut self.undo,
+            Op::Probe => &mut self.trouble_mut().probe,
+            Op::Compensate => &mut self.trouble_mut().undo,
         }
     }
 }

@@ -37,7 +37,7 @@ impl SagaState {
         let step = &self.steps()[index];
         // What is known to have happened, and was undone, does not happen again under its key.
         let watch = self.planned(plan, index).watch.filter(|_| step.maybe_applied())?;
-        pause(watch, step.watches as usize).map(|pause| now.after(pause))
+        pause(watch, step.watches() as usize).map(|pause| now.after(pause))
     }
 
     /// Whether the record may come after the end: questions about late effects and their answers, a
@@ -71,7 +71,7 @@ impl SagaState {
         let index = self.shift(step, Event::Undo)?;
         let state = &mut self.steps[index];
         state.due = watch_at;
-        state.watches = u32::from(watch_at.is_some());
+        state.trouble_mut().watches = u32::from(watch_at.is_some());
         Ok(())
     }
 
@@ -89,7 +89,7 @@ impl SagaState {
         let index = self.shift(step, event)?;
         let state = &mut self.steps[index];
         state.due = watch_at;
-        state.watches += u32::from(watch_at.is_some());
+        state.trouble_mut().watches += u32::from(watch_at.is_some());
         if let Some(output) = late {
             state.output = Some(output);
             state.maybe_applied = false;
