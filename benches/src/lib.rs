@@ -10,6 +10,7 @@ mod load;
 mod noop;
 mod payload;
 mod peers;
+pub mod reach;
 mod report;
 
 pub use chart::{Case as ChartCase, draw};
