@@ -13,6 +13,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("functions", include_str!("../migrations/0002_functions.sql")),
     ("effects", include_str!("../migrations/0003_effects.sql")),
     ("fast path", include_str!("../migrations/0004_fast_path.sql")),
+    ("claims", include_str!("../migrations/0005_claims.sql")),
 ];
 
 /// The newest schema version that this library knows.

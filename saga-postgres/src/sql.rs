@@ -98,8 +98,9 @@ statements! {
     mark_alerted = "UPDATE {schema}.dead_letter d SET alerted_at = clock_timestamp() \
         FROM unnest($1::uuid[], $2::text[], $3::text[], $4::integer[]) AS m(saga, step, op, seq) \
         WHERE d.saga_id = m.saga AND d.step = m.step AND d.op = m.op AND d.seq = m.seq AND d.alerted_at IS NULL";
+    // `now` and not `clock_timestamp`, by which no index can go: without anything expired it would read them all.
     expired = "SELECT saga_id FROM {schema}.ended \
-        WHERE ended_at < clock_timestamp() - $1 * interval '1 microsecond' ORDER BY ended_at, saga_id LIMIT $2";
+        WHERE ended_at < now() - $1 * interval '1 microsecond' ORDER BY ended_at, saga_id LIMIT $2";
     forget = "SELECT {schema}.forget($1, $2) AS deleted";
     wake = "SELECT pg_notify($1, '')";
 }
