@@ -1,0 +1,88 @@
+//! The cost of what workers do all the time follows what is live, and not what is stored: on full tables every
+//! statement of the hot path finds its rows by an index, and by the one that is meant for it.
+//!
+//! The plans are those of the journal's own calls, statements within functions included, as `auto_explain` tells them.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod calls;
+mod plan;
+mod tables;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use saga_postgres::{PostgresBuilder, PostgresJournal};
+use saga_testkit::postgres::Cluster;
+use sqlx::postgres::PgConnectOptions;
+
+use plan::{Heard, Scan};
+
+/// The plans that are made for the very values of a call, and those that serve all values: a connection goes from
+/// the first to the second by itself.
+const CACHES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
+
+async fn journal(url: &str, cache: &str) -> PostgresJournal {
+    let explained = [
+        ("session_preload_libraries", "auto_explain"),
+        ("auto_explain.log_min_duration", "0"),
+        ("auto_explain.log_nested_statements", "on"),
+        ("auto_explain.log_format", "json"),
+        ("client_min_messages", "log"),
+        ("plan_cache_mode", cache),
+    ];
+    let options = url.parse::<PgConnectOptions>().unwrap().options(explained);
+    PostgresBuilder::from_options(options).listen(false).open().await.unwrap()
+}
+
+#[tokio::test]
+async fn on_full_tables_every_hot_statement_goes_by_the_index_that_is_meant_for_it() {
+    let heard = Heard::listen();
+    let cluster = Cluster::start_private().await.unwrap();
+    let database = cluster.database().await.unwrap();
+    let lease = tables::fill(database.url()).await;
+    let mut scans: BTreeMap<&'static str, BTreeSet<Scan>> = BTreeMap::new();
+    for cache in CACHES {
+        let journal = journal(database.url(), cache).await;
+        heard.take();
+        calls::all(&journal, lease, cache, &mut |call| scans.entry(call).or_default().extend(heard.take())).await;
+    }
+    let told: Vec<String> = scans
+        .iter()
+        .filter(|(_, scans)| !scans.is_empty())
+        .map(|(call, scans)| {
+            let scans: Vec<String> = scans.iter().map(ToString::to_string).collect();
+            format!("{call}: {}", scans.join(", "))
+        })
+        .collect();
+    let told = told.join("\n");
+    let whole: Vec<&str> = told.lines().filter(|line| line.contains("whole")).collect();
+    assert!(whole.is_empty(), "tables that grow are read as a whole:\n{}", whole.join("\n"));
+    insta::assert_snapshot!(told, @"
+    append: live_pkey, turn_pkey
+    append again: live_pkey, turn_pkey
+    append and ask for locks: live_pkey, lock_line, lock_saga, saga_definition_key_key, turn_pkey
+    append and end: live_pkey, lock_saga, message_unread, saga_pkey, turn_pkey, lock_saga (the first), message_unread (the first)
+    append and give up locks: live_pkey, lock_line, lock_saga, saga_definition_key_key, turn_pkey
+    append and open a dead letter: live_pkey, saga_definition_key_key, turn_pkey
+    append and park: live_pkey, lock_granted, message_unread, saga_pkey, turn_pkey
+    append and read a message: live_pkey, lock_saga, message_unread, saga_definition_key_key, saga_pkey, turn_pkey
+    append and send: live_pkey, saga_definition_key_key, turn_pkey
+    append and start another: live_pkey, saga_definition_key_key, turn_pkey
+    append with events: live_pkey, turn_pkey
+    claim: live_due, live_owner, live_pkey, saga_pkey
+    claim one: live_pkey, saga_pkey, turn_pkey
+    expired: ended_pkey
+    fence: live_owner
+    find: live_pkey, saga_definition_key_key, turn_pkey
+    forget: dead_letter_pkey, ended_pkey, message_pkey, saga_definition_key_key, saga_pkey, turn_pkey, message_unread (all of it)
+    inbox: live_owner, message_unread, saga_pkey, lock_granted (all of it)
+    load: saga_pkey, turn_pkey
+    outbox: outbox_pkey, outbox_relay, outbox_relay (the first)
+    owned: live_owner, saga_pkey
+    send: live_pkey, message_pkey, saga_definition_key_key
+    settle events: outbox_event
+    start again: saga_definition_key_key, saga_pkey
+    summary: live_pkey, saga_pkey, turn_pkey
+    unalerted dead letters: saga_pkey, dead_letter_oldest (all of it)
+    ");
+}
