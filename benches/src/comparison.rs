@@ -4,148 +4,180 @@ use std::path::Path;
 
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Figures, draw};
 
-/// One of those compared, in one case.
-#[derive(Clone, Debug, Serialize)]
-pub struct Contender {
-    name: String,
-    /// How many rounds went well.
-    rounds: usize,
-    /// Each figure is the median of the rounds; none when no round went well.
-    figures: Option<Figures>,
-}
-
-impl Contender {
-    /// From its rounds.
-    #[must_use]
-    pub fn new(name: &str, rounds: &[Figures]) -> Self {
-        Self { name: name.to_owned(), rounds: rounds.len(), figures: medians(rounds) }
-    }
-
-    fn rate(&self) -> f64 {
-        self.figures.map_or(0.0, |figures| figures.sagas_per_s)
-    }
-}
-
-/// So many steps, so many callers.
-#[derive(Clone, Debug, Serialize)]
+/// What is measured: so many steps, so many callers, on this journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
-    steps: usize,
-    at_once: usize,
-    floor: Contender,
-    ours: Contender,
-    peers: Vec<Contender>,
-    /// Throughput of ours, of the floor's.
-    throughput: Option<f64>,
-    /// Median latency of ours, of the floor's.
-    p50: Option<f64>,
-    /// The peer with the highest throughput.
-    best_peer: Option<String>,
-    /// Throughput of ours, of that peer's.
-    throughput_of_best_peer: Option<f64>,
-    /// Median latency of ours, of that of the peer with the lowest.
-    p50_of_best_peer: Option<f64>,
+    /// `postgres` or `sqlite`.
+    pub journal: &'static str,
+    /// Steps of each saga.
+    pub steps: usize,
+    /// Callers at once.
+    pub at_once: usize,
 }
 
-impl Case {
-    /// Works out the ratios.
-    #[must_use]
-    pub fn new(steps: usize, at_once: usize, floor: Contender, ours: Contender, peers: Vec<Contender>) -> Self {
-        let best = peers.iter().filter(|peer| peer.figures.is_some()).max_by(|a, b| a.rate().total_cmp(&b.rate()));
-        let least = peers.iter().filter_map(|peer| Some(peer.figures?.p50_ms)).min_by(f64::total_cmp);
-        let of = |theirs: &Contender| Some(ours.figures?.sagas_per_s / theirs.figures?.sagas_per_s);
+/// One contender in one case.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Record {
+    /// `ours`, `floor`, `commit-per-step`, or a peer's name and version.
+    pub engine: String,
+    /// `postgres` or `sqlite`.
+    pub journal: String,
+    /// Steps of each saga.
+    pub steps: usize,
+    /// Callers at once.
+    pub concurrency: usize,
+    /// How many rounds went well.
+    pub rounds: usize,
+    /// Medians of those rounds; none when no round went well.
+    #[serde(flatten)]
+    pub figures: Option<Figures>,
+    /// Throughput, of the floor's: for ours.
+    pub ratio_to_floor: Option<f64>,
+    /// Median latency, of the floor's: for ours.
+    pub p50_to_floor: Option<f64>,
+    /// Throughput, of the best peer's: for ours, where peers ran.
+    pub ratio_to_best_peer: Option<f64>,
+}
+
+/// The name of this engine.
+pub const OURS: &str = "ours";
+/// The name of the floor.
+pub const FLOOR: &str = "floor";
+/// The name of the floor that shares no commits.
+pub const COMMIT_PER_STEP: &str = "commit-per-step";
+
+impl Record {
+    fn new(case: Case, engine: &str, rounds: &[Figures]) -> Self {
         Self {
-            throughput: of(&floor),
-            p50: ours.figures.zip(floor.figures).map(|(ours, floor)| ours.p50_ms / floor.p50_ms),
-            best_peer: best.map(|peer| peer.name.clone()),
-            throughput_of_best_peer: best.and_then(of),
-            p50_of_best_peer: ours.figures.zip(least).map(|(ours, least)| ours.p50_ms / least),
-            steps,
-            at_once,
-            floor,
-            ours,
-            peers,
+            engine: engine.to_owned(),
+            journal: case.journal.to_owned(),
+            steps: case.steps,
+            concurrency: case.at_once,
+            rounds: rounds.len(),
+            figures: Figures::medians(rounds),
+            ratio_to_floor: None,
+            p50_to_floor: None,
+            ratio_to_best_peer: None,
         }
     }
 
-    /// In the order of the table and the chart.
-    fn contenders(&self) -> impl Iterator<Item = &Contender> {
-        [&self.floor, &self.ours].into_iter().chain(&self.peers)
+    fn rate(&self) -> Option<f64> {
+        self.figures.map(|figures| figures.sagas_per_s)
     }
 
-    fn add_to(&self, table: &mut Table) {
-        let ratio = |ratio: Option<f64>| ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
-        for contender in self.contenders() {
-            let mut row = vec![self.steps.to_string(), self.at_once.to_string(), contender.name.clone()];
-            row.extend(contender.figures.map_or_else(
-                || vec!["-".to_owned(); 5],
-                |figures| {
-                    vec![
-                        format!("{:.0}", figures.sagas_per_s),
-                        format!("{:.2}", figures.p50_ms),
-                        format!("{:.2}", figures.p99_ms),
-                        format!("{:.0}", figures.client_us_per_saga),
-                        format!("{:.0}", figures.server_us_per_saga),
-                    ]
-                },
-            ));
-            if contender.name == self.ours.name {
-                let all = [self.throughput, self.p50, self.throughput_of_best_peer, self.p50_of_best_peer];
-                let told = if self.peers.is_empty() { 2 } else { all.len() };
-                row.extend(all.into_iter().take(told).map(ratio));
-            }
-            table.add_row(row);
-        }
+    fn row(&self) -> Vec<String> {
+        let number = |value: Option<f64>, digits: usize| value.map_or_else(String::new, |v| format!("{v:.digits$}"));
+        let figure = |figure: fn(&Figures) -> Option<f64>| self.figures.as_ref().and_then(figure);
+        vec![
+            self.journal.clone(),
+            self.steps.to_string(),
+            self.concurrency.to_string(),
+            self.engine.clone(),
+            self.rate().map_or_else(|| "failed".to_owned(), |rate| format!("{rate:.0}")),
+            number(figure(|figures| Some(figures.p50_ms)), 2),
+            number(figure(|figures| Some(figures.p99_ms)), 2),
+            number(figure(|figures| figures.commits_per_saga), 2),
+            number(figure(|figures| figures.round_trips_per_saga), 2),
+            number(figure(|figures| figures.wal_bytes_per_saga), 0),
+            number(figure(|figures| Some(figures.client_us_per_saga)), 0),
+            number(figure(|figures| figures.server_us_per_saga), 0),
+            number(self.ratio_to_floor, 2),
+            number(self.p50_to_floor, 2),
+            number(self.ratio_to_best_peer, 1),
+        ]
     }
 }
 
-/// Writes `compare.md`, `compare.json` and `compare.svg`, and gives the text of the first.
+const HEADER: [&str; 15] = [
+    "journal",
+    "steps",
+    "at once",
+    "",
+    "sagas/s",
+    "p50 ms",
+    "p99 ms",
+    "commits",
+    "round trips",
+    "WAL bytes",
+    "client us",
+    "server us",
+    "of the floor",
+    "p50, of the floor's",
+    "times the best peer",
+];
+
+/// The records of one case, with the ratios worked out. The contenders stand in the order of the table.
+#[must_use]
+pub fn compared(case: Case, contenders: &[(String, Vec<Figures>)]) -> Vec<Record> {
+    let mut records: Vec<_> = contenders.iter().map(|(engine, rounds)| Record::new(case, engine, rounds)).collect();
+    let floor = records.iter().find(|record| record.engine == FLOOR).and_then(|record| record.figures);
+    let of_us = [OURS, FLOOR, COMMIT_PER_STEP];
+    let peers = records.iter().filter(|record| !of_us.contains(&record.engine.as_str()));
+    let best = peers.filter_map(Record::rate).max_by(f64::total_cmp);
+    if let Some(ours) = records.iter_mut().find(|record| record.engine == OURS) {
+        let both = ours.figures.zip(floor);
+        ours.ratio_to_floor = both.map(|(ours, floor)| ours.sagas_per_s / floor.sagas_per_s);
+        ours.p50_to_floor = both.map(|(ours, floor)| ours.p50_ms / floor.p50_ms);
+        ours.ratio_to_best_peer = ours.rate().zip(best).map(|(ours, best)| ours / best);
+    }
+    records
+}
+
+/// Writes `compare.md`, `compare.json` and a chart for each journal, and gives the text of the first.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn report(out: &Path, note: &str, cases: &[Case]) -> Result<String, Box<dyn std::error::Error>> {
+pub fn report(out: &Path, note: &str, records: &[Record]) -> Result<String, Box<dyn std::error::Error>> {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN);
-    let figures = ["sagas/s", "p50 ms", "p99 ms", "client us/saga", "server us/saga"];
-    let ratios = ["throughput / floor", "p50 / floor", "throughput / best peer", "p50 / best peer"];
-    let with_peers = cases.iter().any(|case| !case.peers.is_empty());
-    let ratios = if with_peers { &ratios[..] } else { &ratios[..2] };
-    table.set_header(["steps", "at once", ""].iter().chain(&figures).chain(ratios));
-    for case in cases {
-        case.add_to(&mut table);
-    }
+    table.set_header(HEADER);
+    table.add_rows(records.iter().map(Record::row));
     let text = format!("{}\n{note}\n\n{table}\n", machine());
     std::fs::create_dir_all(out)?;
     std::fs::write(out.join("compare.md"), &text)?;
-    std::fs::write(out.join("compare.json"), serde_json::to_string_pretty(cases)?)?;
-    let names: Vec<&str> = cases.iter().take(1).flat_map(Case::contenders).map(|each| each.name.as_str()).collect();
-    let bars: Vec<_> = cases
-        .iter()
-        .map(|case| {
-            let rates = case.contenders().map(Contender::rate).collect();
-            (format!("{} steps, {} at once", case.steps, case.at_once), rates)
-        })
-        .collect();
-    draw(&out.join("compare.svg"), "Durable no-op sagas per second on Postgres", &names, &bars)?;
+    std::fs::write(out.join("compare.json"), serde_json::to_string_pretty(records)?)?;
+    for journal in ["postgres", "sqlite"] {
+        chart(out, journal, records)?;
+    }
     Ok(text)
 }
 
-fn medians(rounds: &[Figures]) -> Option<Figures> {
-    let median = |figure: fn(&Figures) -> f64| {
-        let mut all: Vec<f64> = rounds.iter().map(figure).collect();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied()
+fn chart(out: &Path, journal: &str, records: &[Record]) -> Result<(), Box<dyn std::error::Error>> {
+    let records: Vec<&Record> = records.iter().filter(|record| record.journal == journal).collect();
+    let (mut names, mut cases): (Vec<&str>, Vec<(usize, usize)>) = (Vec::new(), Vec::new());
+    for record in &records {
+        let case = (record.steps, record.concurrency);
+        if !names.contains(&record.engine.as_str()) {
+            names.push(&record.engine);
+        }
+        if !cases.contains(&case) {
+            cases.push(case);
+        }
+    }
+    let rate = |name: &str, (steps, at_once): (usize, usize)| {
+        let is_it = |record: &&&Record| record.engine == name && record.steps == steps && record.concurrency == at_once;
+        records.iter().find(is_it).and_then(|record| record.rate()).unwrap_or_default()
     };
-    Some(Figures {
-        sagas_per_s: median(|figures| figures.sagas_per_s)?,
-        p50_ms: median(|figures| figures.p50_ms)?,
-        p99_ms: median(|figures| figures.p99_ms)?,
-        client_us_per_saga: median(|figures| figures.client_us_per_saga)?,
-        server_us_per_saga: median(|figures| figures.server_us_per_saga)?,
-    })
+    let bars: Vec<_> = cases
+        .iter()
+        .map(|&case| {
+            let (steps, at_once) = case;
+            (format!("{steps} steps, {at_once} at once"), names.iter().map(|name| rate(name, case)).collect())
+        })
+        .collect();
+    if bars.is_empty() {
+        return Ok(());
+    }
+    draw(
+        &out.join(format!("compare-{journal}.svg")),
+        &format!("Durable no-op sagas per second ({journal})"),
+        &names,
+        &bars,
+    )
 }
 
 /// What the figures were measured on.

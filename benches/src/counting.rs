@@ -14,7 +14,7 @@ use saga_core::{Epoch, SagaId, Timestamp, async_trait};
 /// How many calls have been made, and how many rows they wrote.
 #[derive(Debug, Default)]
 pub struct Calls {
-    calls: AtomicU64,
+    calls: Arc<AtomicU64>,
     turns: AtomicU64,
 }
 
@@ -23,6 +23,12 @@ impl Calls {
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// What counts the calls.
+    #[must_use]
+    pub fn counter(&self) -> Arc<AtomicU64> {
+        self.calls.clone()
     }
 
     /// All turns written so far, those of starts included.

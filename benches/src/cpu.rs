@@ -12,16 +12,31 @@ const TICK: Duration = Duration::from_millis(10);
 pub struct Cpu {
     /// By this process.
     pub client: Duration,
-    /// By the server and all its backends, those that are gone included.
-    pub server: Duration,
+    /// By the server and all its backends, those that are gone included; none where there is no server.
+    pub server: Option<Duration>,
 }
 
 impl Cpu {
-    /// What was used until now. The server is the one of this connection.
+    /// What was used until now. The server is the one of this connection, if there is one.
     ///
     /// # Errors
     /// When the server is elsewhere, or the machine is not Linux.
-    pub async fn now(server: &mut PgConnection) -> Result<Self, Box<dyn std::error::Error>> {
+    pub async fn now(server: Option<&mut PgConnection>) -> Result<Self, Box<dyn std::error::Error>> {
+        let server = match server {
+            Some(server) => Some(Self::of_server(server).await?),
+            None => None,
+        };
+        Ok(Self { client: TICK * stat("self")?.own, server })
+    }
+
+    /// What was used between then and now.
+    #[must_use]
+    pub fn since(self, then: Self) -> Self {
+        let server = self.server.zip(then.server).map(|(now, then)| now.saturating_sub(then));
+        Self { client: self.client.saturating_sub(then.client), server }
+    }
+
+    async fn of_server(server: &mut PgConnection) -> Result<Duration, Box<dyn std::error::Error>> {
         let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(server).await?;
         let postmaster = stat(&backend.to_string())?.parent;
         let mut ticks = stat(&postmaster)?.all();
@@ -37,7 +52,7 @@ impl Cpu {
                 ticks += process.all();
             }
         }
-        Ok(Self { client: TICK * stat("self")?.own, server: TICK * ticks })
+        Ok(TICK * ticks)
     }
 }
 

@@ -12,8 +12,14 @@ use tokio::process::Command;
 
 use crate::{Figures, Load};
 
-/// Who can be compared: as the binary calls it, and the crate whose version is told.
-const ENGINES: [&str; 4] = ["dbos", "durare", "underway", "duroxide-pg"];
+/// Who can be compared: as the binary calls it, the crate whose version is told, and where its journal is.
+const ENGINES: [(&str, &str, &str); 5] = [
+    ("dbos", "dbos", "postgres"),
+    ("durare", "durare", "postgres"),
+    ("underway", "underway", "postgres"),
+    ("duroxide-pg", "duroxide-pg", "postgres"),
+    ("durare-sqlite", "durare", "sqlite"),
+];
 
 /// For starting, for the tables of the engine, and for what goes wrong.
 const OVERHEAD_MAX: Duration = Duration::from_secs(60);
@@ -22,6 +28,8 @@ const OVERHEAD_MAX: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Peer {
     engine: &'static str,
+    package: &'static str,
+    journal: &'static str,
     version: String,
 }
 
@@ -29,7 +37,7 @@ impl Peer {
     /// Its name and version.
     #[must_use]
     pub fn label(&self) -> String {
-        format!("{} {}", self.engine, self.version)
+        format!("{} {}", self.package, self.version)
     }
 }
 
@@ -70,17 +78,19 @@ impl Peers {
         let messages = String::from_utf8(built.stdout)?;
         let binary = messages.lines().rev().find_map(|line| serde_json::from_str::<Built>(line).ok()?.executable);
         let lock = std::fs::read_to_string(package.join("Cargo.lock"))?;
-        let peers = ENGINES.iter().map(|engine| Ok(Peer { engine, version: version(&lock, engine)? }));
+        let peers = ENGINES.iter().map(|&(engine, package, journal)| {
+            Ok(Peer { engine, package, journal, version: version(&lock, package)? })
+        });
         Ok(Self { binary: binary.ok_or("cargo built no binary")?, peers: peers.collect::<Result<_, String>>()? })
     }
 
-    /// Who they are.
+    /// Those with this journal.
     #[must_use]
-    pub fn all(&self) -> &[Peer] {
-        &self.peers
+    pub fn on(&self, journal: &str) -> Vec<Peer> {
+        self.peers.iter().filter(|peer| peer.journal == journal).cloned().collect()
     }
 
-    /// Runs one of them on this fresh database.
+    /// Runs one of them on this fresh database, or new file.
     ///
     /// # Errors
     /// When it fails, or does not end.

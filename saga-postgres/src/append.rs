@@ -113,7 +113,7 @@ fn bind_turns(query: Bound, lease: Lease, turns: &[&Turn]) -> Bound {
         .bind(turns.iter().map(|turn| rows::signed(turn.seq)).collect::<Vec<_>>())
         .bind(turns.iter().map(|turn| turn.nonce).collect::<Vec<_>>())
         .bind(turns.iter().map(|turn| ends(turn.after)).collect::<Vec<_>>())
-        .bind(turns.iter().map(|turn| turn.body.clone()).collect::<Vec<_>>())
+        .bind(turns.iter().map(|turn| turn.body.as_str()).collect::<Vec<_>>())
         .bind(parked.0)
         .bind(parked.1)
         .bind(parked.2)
@@ -131,10 +131,10 @@ fn bind_numbered(query: Bound, events: &[(&NewEvent, i32)]) -> Bound {
     let headers = |event: &NewEvent| json!(event.headers).to_string();
     query
         .bind(events.iter().map(|(_, nth)| *nth).collect::<Vec<_>>())
-        .bind(events.iter().map(|(event, _)| event.id.clone()).collect::<Vec<_>>())
-        .bind(events.iter().map(|(event, _)| event.topic.clone()).collect::<Vec<_>>())
+        .bind(events.iter().map(|(event, _)| event.id.as_str()).collect::<Vec<_>>())
+        .bind(events.iter().map(|(event, _)| event.topic.as_str()).collect::<Vec<_>>())
         .bind(events.iter().map(|(event, _)| headers(event)).collect::<Vec<_>>())
-        .bind(events.iter().map(|(event, _)| event.payload.clone()).collect::<Vec<_>>())
+        .bind(events.iter().map(|(event, _)| event.payload.as_str()).collect::<Vec<_>>())
 }
 
 fn bind_single(query: Bound, lease: Lease, turn: &Turn, effects: &str) -> Bound {
@@ -148,7 +148,7 @@ fn bind_single(query: Bound, lease: Lease, turn: &Turn, effects: &str) -> Bound 
         .bind(rows::signed(turn.seq))
         .bind(turn.nonce)
         .bind(ends(turn.after))
-        .bind(turn.body.clone())
+        .bind(turn.body.as_str())
         .bind(parked)
         .bind(due)
         .bind(standing);

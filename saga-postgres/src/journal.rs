@@ -425,12 +425,12 @@ pub(crate) fn bind_start(query: Bound, epoch: Option<Epoch>, sagas: &[NewSaga]) 
     query
         .bind(epoch.map(|epoch| epoch.0))
         .bind(sagas.iter().map(|saga| saga.id.as_uuid()).collect::<Vec<_>>())
-        .bind(sagas.iter().map(|saga| saga.definition.clone()).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.definition.as_str()).collect::<Vec<_>>())
         .bind(sagas.iter().map(|saga| rows::signed(saga.version)).collect::<Vec<_>>())
-        .bind(sagas.iter().map(|saga| saga.key.clone()).collect::<Vec<_>>())
-        .bind(sagas.iter().map(|saga| saga.input.as_bytes().to_vec()).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.key.as_str()).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.input.as_bytes().as_slice()).collect::<Vec<_>>())
         .bind(sagas.iter().map(|saga| saga.nonce).collect::<Vec<_>>())
-        .bind(sagas.iter().map(|saga| saga.body.clone()).collect::<Vec<_>>())
+        .bind(sagas.iter().map(|saga| saga.body.as_str()).collect::<Vec<_>>())
 }
 
 /// The answer to a start: its rows are the places of those that were not created.

@@ -33,6 +33,10 @@ pub(crate) enum Failure {
     NoCounts { file: String, source: io::Error },
     #[error("{file} does not hold the counts of campaigns")]
     NotCounts { file: String, source: serde_json::Error },
+    #[error("{file} does not hold the records of a comparison")]
+    NotRecords { file: String, source: serde_json::Error },
+    #[error("lost more than the machine's noise: {lost}")]
+    Slower { lost: String },
     #[error("{listed} bugs are seeded, and {caught} were caught: see reliability/seeded_bugs.md")]
     NotCaught { listed: usize, caught: usize },
     #[error("no async runtime")]

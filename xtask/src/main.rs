@@ -1,6 +1,7 @@
-//! Chores of the project: `cargo xtask test`, `check`, `deny`, `prove`, `initiate-campaign`, `prepare`. One file for
-//! each.
+//! Chores of the project, one file for each: `cargo xtask --help` lists them.
 
+mod bench;
+mod bench_check;
 mod check;
 mod deny;
 mod failure;
@@ -53,6 +54,10 @@ enum Chore {
     },
     /// Runs fault campaigns against real worker processes and a real Postgres, and checks what came of them.
     Prove(prove::Prove),
+    /// Measures the engine beside its floors and beside other engines: tables, charts, JSON.
+    Bench(bench::Bench),
+    /// Fails when the engine has become slower, or a saga costs more, than the repository says.
+    BenchCheck(bench_check::BenchCheck),
     /// Makes sure that the tests find a Postgres and a NATS server, installing them when that can be done.
     Prepare,
 }
@@ -64,6 +69,8 @@ fn main() -> ExitCode {
         Chore::Deny { install_tools } => deny::run(install_tools),
         Chore::InitiateCampaign { campaign } => initiate_campaign::run(&campaign),
         Chore::Prove(prove) => prove::run(&prove),
+        Chore::Bench(bench) => bench::run(&bench),
+        Chore::BenchCheck(check) => bench_check::run(&check),
         Chore::Prepare => prepare::run(),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };

@@ -16,8 +16,19 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 pub enum Name {
     Dbos,
     Durare,
+    DurareSqlite,
     Underway,
     DuroxidePg,
+}
+
+impl Name {
+    /// Whether its journal is in a Postgres server.
+    pub fn has_server(self) -> bool {
+        match self {
+            Self::Dbos | Self::Durare | Self::Underway | Self::DuroxidePg => true,
+            Self::DurareSqlite => false,
+        }
+    }
 }
 
 /// An engine in its documented set-up, which runs sagas of a fixed number of steps without effect. Each step
@@ -32,7 +43,8 @@ pub trait Engine: Send + Sync {
 pub async fn open(name: Name, url: &str, steps: usize) -> Result<Arc<dyn Engine>, Failure> {
     Ok(match name {
         Name::Dbos => Arc::new(dbos::Dbos::open(url, steps).await?),
-        Name::Durare => Arc::new(durare::Durare::open(url, steps).await?),
+        Name::Durare => Arc::new(durare::Durare::on_postgres(url, steps).await?),
+        Name::DurareSqlite => Arc::new(durare::Durare::on_sqlite(url, steps).await?),
         Name::Underway => Arc::new(underway::Underway::open(url, steps).await?),
         Name::DuroxidePg => Arc::new(duroxide::Duroxide::open(url, steps).await?),
     })

@@ -14,6 +14,8 @@ mod figures;
 mod load;
 #[path = "../../src/payload.rs"]
 mod payload;
+#[path = "../../src/probe.rs"]
+mod probe;
 
 mod dbos;
 mod durare;
@@ -30,6 +32,7 @@ use engine::Name;
 use figures::Figures;
 use load::{Load, measure};
 use payload::RESULT;
+use probe::Probe;
 use sqlx::{Connection as _, PgConnection};
 
 #[derive(Parser)]
@@ -37,7 +40,7 @@ struct Args {
     /// Who.
     #[arg(long)]
     engine: Name,
-    /// A fresh database.
+    /// A fresh database; for an engine with an embedded journal, `sqlite:` and the path of a new file.
     #[arg(long)]
     url: String,
     /// Steps of each saga.
@@ -55,7 +58,11 @@ struct Args {
 async fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
     let engine = engine::open(args.engine, &args.url, args.steps).await.map_err(|failure| failure as Box<dyn Error>)?;
-    let mut probe = PgConnection::connect(&args.url).await?;
+    let server = match args.engine.has_server() {
+        true => Some(PgConnection::connect(&args.url).await?),
+        false => None,
+    };
+    let mut probe = Probe { server, trips: None };
     // The process ends after the row, and the database with it.
     let load = Load { drain: false, ..Load::new(args.at_once, Duration::from_secs_f64(args.seconds)) };
     let saga = move |key: String| {

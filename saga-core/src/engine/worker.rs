@@ -23,6 +23,9 @@ use crate::time::Timestamp;
 const CLAIM_MAX: usize = 500;
 /// How long a closing worker goes on trying to hand its sagas back. After that their lease lapses.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
+/// How often to look for leases that have lapsed, at least: what the sagas of a worker that crashed wait beyond its
+/// lease.
+const FENCE_EVERY: Duration = Duration::from_secs(1);
 
 /// Opens the first lease and starts the worker's loops.
 pub(crate) async fn begin(inner: &Arc<Inner>, name: String) -> Result<(), JournalError> {
@@ -134,7 +137,7 @@ async fn work(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) {
         }
         if Instant::now() >= fence_at {
             fence(inner).await;
-            fence_at = Instant::now() + inner.options.lease_ttl / 3;
+            fence_at = Instant::now() + FENCE_EVERY.min(inner.options.lease_ttl / 3);
         }
         let poll_at = Instant::now() + inner.options.poll_interval;
         let wake_at = match claim(inner, incarnation).await {
