@@ -68,6 +68,20 @@ async fn an_operator_finds_reads_and_decides() {
         serde_json::from_str(&ctl(&client, "list --status waiting --key order-", true).await.unwrap()).unwrap();
     assert_eq!(waiting.as_array().unwrap().len(), 1);
     assert_eq!(waiting[0]["key"], "order-4");
+    let found = async |line: &str| {
+        let found: Vec<serde_json::Value> = serde_json::from_str(&ctl(&client, line, true).await.unwrap()).unwrap();
+        found.into_iter().map(|saga| saga["key"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("list --mentions declined").await, ["order-3", "order-2"], "an error's text");
+    assert_eq!(found("list --mentions declined --status attention --since 1h").await, ["order-3"]);
+    assert_eq!(found("list --until 1h").await, [""; 0], "they are younger than an hour");
+    let second = client.status(sagas[1].id()).await.unwrap().unwrap().header.created_at.to_utc();
+    let line = format!("list --since {} --key order-2", second.to_rfc3339());
+    assert_eq!(found(&line).await, ["order-2"], "the beginning of the interval is in it");
+    let line = format!("list --until {} --key order-2", second.to_rfc3339());
+    assert_eq!(found(&line).await, [""; 0], "its end is not");
+    let refused = ctl(&client, "list --since yesterday", false).await.unwrap_err();
+    assert!(refused.contains("an age like"), "{refused}");
     let stats: serde_json::Value = serde_json::from_str(&ctl(&client, "stats", true).await.unwrap()).unwrap();
     assert_eq!((&stats["completed"], &stats["attention"]), (&1.into(), &1.into()));
 

@@ -331,6 +331,9 @@ impl Journal for PostgresJournal {
                 .bind(filter.key_prefix.clone())
                 .bind(filter.status.map(rows::status_name))
                 .bind(limit)
+                .bind(filter.created_after.map(Timestamp::as_micros))
+                .bind(filter.created_before.map(Timestamp::as_micros))
+                .bind(filter.needle())
         };
         let rows = self.rows(&self.traffic, DOING, None, bind).await?;
         rows.iter().map(|row| rows::summary(row).or_else(read(DOING))).collect()

@@ -87,10 +87,13 @@ statements! {
     find = concat!("SELECT ", summary_columns!(), " WHERE s.definition = $1 AND s.key = $2");
     list = concat!("SELECT * FROM (SELECT ", summary_columns!(), " WHERE ($1::uuid IS NULL OR s.saga_id < $1) \
         AND ($2::text IS NULL OR s.definition = $2) AND ($3::text IS NULL OR starts_with(s.key, $3)) \
-        AND ($4::text IS NULL OR ($4 IN ('completed', 'rolled-back')) = (l.saga_id IS NULL))) o \
-        WHERE $4::text IS NULL OR $4 = CASE WHEN NOT lives THEN CASE ends WHEN 1 THEN 'completed' ELSE 'rolled-back' END \
-        WHEN running THEN 'running' ELSE (ARRAY['waiting', 'attention', 'watching', 'retained', 'attention'])[standing + 1] END \
-        ORDER BY saga_id DESC LIMIT $5");
+        AND ($4::text IS NULL OR ($4 IN ('completed', 'rolled-back')) = (l.saga_id IS NULL)) \
+        AND ($6::bigint IS NULL OR {schema}.micros(s.created_at) >= $6) \
+        AND ($7::bigint IS NULL OR {schema}.micros(s.created_at) < $7)) o \
+        WHERE ($4::text IS NULL OR $4 = CASE WHEN NOT lives THEN CASE ends WHEN 1 THEN 'completed' ELSE 'rolled-back' END \
+        WHEN running THEN 'running' ELSE (ARRAY['waiting', 'attention', 'watching', 'retained', 'attention'])[standing + 1] END) \
+        AND ($8::text IS NULL OR EXISTS (SELECT 1 FROM {schema}.turn h \
+        WHERE h.saga_id = o.saga_id AND position($8 IN h.body) > 0)) ORDER BY saga_id DESC LIMIT $5");
     dead_letters = concat!("SELECT ", letter_columns!(), " WHERE d.closed_at IS NULL \
         AND ($1::uuid IS NULL OR d.saga_id = $1) ORDER BY d.opened_at, d.saga_id, d.step LIMIT $2");
     unalerted = concat!("SELECT ", letter_columns!(), " WHERE d.closed_at IS NULL AND d.alerted_at IS NULL \

@@ -205,7 +205,10 @@ impl Journal for SqliteJournal {
             .bind(filter.definition.clone())
             .bind(filter.key_prefix.clone())
             .bind(filter.status.map(rows::status_name))
-            .bind(many(limit));
+            .bind(many(limit))
+            .bind(filter.created_after.map(Timestamp::as_micros))
+            .bind(filter.created_before.map(Timestamp::as_micros))
+            .bind(filter.needle());
         let rows = self.rows(DOING, query).await?;
         rows.iter().map(|row| rows::summary(row).map_err(journal_error(DOING))).collect()
     }

@@ -267,10 +267,13 @@ statements! {
     FIND = concat!("SELECT ", summary_columns!(), " WHERE s.definition = ? AND s.key = ?");
     LIST = concat!("SELECT * FROM (SELECT ", summary_columns!(), " WHERE (?1 IS NULL OR s.saga_id < ?1) \
         AND (?2 IS NULL OR s.definition = ?2) AND (?3 IS NULL OR substr(s.key, 1, length(?3)) = ?3) \
-        AND (?4 IS NULL OR (?4 IN ('completed', 'rolled-back')) = (l.saga_id IS NULL)) ORDER BY s.saga_id DESC) \
-        WHERE ?4 IS NULL OR ?4 = CASE WHEN NOT lives THEN CASE ends WHEN 1 THEN 'completed' ELSE 'rolled-back' END \
+        AND (?4 IS NULL OR (?4 IN ('completed', 'rolled-back')) = (l.saga_id IS NULL)) \
+        AND (?6 IS NULL OR s.created_at >= ?6) AND (?7 IS NULL OR s.created_at < ?7) ORDER BY s.saga_id DESC) o \
+        WHERE (?4 IS NULL OR ?4 = CASE WHEN NOT lives THEN CASE ends WHEN 1 THEN 'completed' ELSE 'rolled-back' END \
         WHEN running THEN 'running' WHEN standing = 0 THEN 'waiting' WHEN standing IN (1, 4) THEN 'attention' \
-        WHEN standing = 2 THEN 'watching' ELSE 'retained' END ORDER BY saga_id DESC LIMIT ?5");
+        WHEN standing = 2 THEN 'watching' ELSE 'retained' END) \
+        AND (?8 IS NULL OR EXISTS (SELECT 1 FROM saga_turn h WHERE h.saga_id = o.saga_id AND instr(h.body, ?8) > 0)) \
+        ORDER BY saga_id DESC LIMIT ?5");
     LETTERS = concat!("SELECT ", letter_columns!(), " WHERE d.closed_at IS NULL ORDER BY d.opened_at, d.saga_id, d.step LIMIT ?");
     LETTERS_OF = concat!("SELECT ", letter_columns!(), " WHERE d.closed_at IS NULL AND d.saga_id = ? \
         ORDER BY d.opened_at, d.saga_id, d.step LIMIT ?");

@@ -3,12 +3,14 @@
 //! team's own definitions.
 
 pub mod history;
+pub mod moment;
 mod outbox;
 mod verify;
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use chrono::Utc;
 use clap::{Args, Subcommand, ValueEnum};
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
@@ -17,6 +19,8 @@ use saga_core::engine::{CheckReport, EventError, OperatorError, OutcomeError, Re
 use saga_core::journal::{DeadLetter, End, JournalError, ListFilter, SagaStatus, SagaSummary};
 use saga_core::{CheckpointError, Engine, Payload, SagaId};
 use serde_json::{Value, json};
+
+use moment::Moment;
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
@@ -36,6 +40,16 @@ pub enum Command {
         /// Only those older than this saga: the last one of the page before.
         #[arg(long)]
         before: Option<SagaId>,
+        /// Only those started at this time or later: `2026-11-21T08:00:00Z`, or so long ago: `90s`, `2h`, `7d`.
+        #[arg(long)]
+        since: Option<Moment>,
+        /// Only those started before this time.
+        #[arg(long)]
+        until: Option<Moment>,
+        /// Only those in whose history this text occurs, exactly as it is written: an error, a code, a name. It reads
+        /// histories: narrow it down by status, definition or time.
+        #[arg(long)]
+        mentions: Option<String>,
         /// How many.
         #[arg(long, default_value_t = 20)]
         limit: usize,
@@ -292,9 +306,17 @@ pub enum SagactlError {
 /// See [`SagactlError`].
 pub async fn run(engine: &Engine, command: Command, as_json: bool) -> Result<String, SagactlError> {
     match command {
-        Command::List { status, definition, key, before, limit } => {
-            let status = status.map(Status::status);
-            let filter = ListFilter { status, definition, key_prefix: key, before };
+        Command::List { status, definition, key, before, since, until, mentions, limit } => {
+            let now = Utc::now();
+            let filter = ListFilter {
+                status: status.map(Status::status),
+                definition,
+                key_prefix: key,
+                before,
+                created_after: since.map(|since| since.seen_from(now)),
+                created_before: until.map(|until| until.seen_from(now)),
+                mentions,
+            };
             Ok(list(&engine.list(&filter, limit).await?, as_json))
         }
         Command::Show { saga } => {

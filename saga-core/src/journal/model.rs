@@ -410,6 +410,28 @@ pub struct ListFilter {
     pub key_prefix: Option<String>,
     /// Only those older than this one: the last of the page before.
     pub before: Option<SagaId>,
+    /// Only those that were created at this time or later, by the journal's clock.
+    pub created_after: Option<Timestamp>,
+    /// Only those that were created before this time: together with `created_after` an interval that
+    /// holds its beginning and not its end, so that intervals can follow each other without an overlap.
+    pub created_before: Option<Timestamp>,
+    /// Only those in whose history this text occurs, exactly as it is written: an error's message or
+    /// code, an operator's name, a part of a payload. It is looked for in the records' JSON, in the form
+    /// that [`needle`](Self::needle) tells; what a codec has encrypted is not found.
+    ///
+    /// It reads the histories of all sagas that pass the rest of the filter, newest first, until there
+    /// are enough: name a status, a definition or a time as well.
+    pub mentions: Option<String>,
+}
+
+impl ListFilter {
+    /// What a history must contain for [`mentions`](Self::mentions): the text as serde writes it inside of
+    /// a JSON string, so that a quotation mark or a line break in it is found. For journals.
+    #[must_use]
+    pub fn needle(&self) -> Option<String> {
+        let quoted = serde_json::Value::from(self.mentions.as_deref()?).to_string();
+        Some(quoted[1..quoted.len() - 1].to_owned())
+    }
 }
 
 /// An operation that waits for a human.

@@ -75,6 +75,8 @@ macro_rules! journal_contract {
             reading::j9_histories_are_whole_and_in_order
             reading::j9_summaries_tell_where_a_saga_stands
             reading::j9_sagas_are_listed_newest_first_by_what_is_asked_for
+            reading::j9_sagas_are_found_by_when_they_were_created
+            reading::j9_sagas_are_found_by_what_their_history_mentions
             letters::j10_a_dead_letter_opens_and_closes_with_its_turn
             letters::j10_an_alert_is_handed_out_until_it_is_acknowledged
             letters::j11_the_first_outline_stays

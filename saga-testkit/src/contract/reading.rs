@@ -1,6 +1,6 @@
 //! J9: what was written is read, whole and in order.
 
-use saga_core::journal::{After, End, Journal as _, ListFilter, SagaStatus, Standing};
+use saga_core::journal::{After, End, Journal as _, ListFilter, SagaStatus, SagaSummary, Standing, Turn};
 
 use super::Fixture;
 use super::support::{SHORT, append, lease, new_saga, parked, start, turn};
@@ -69,8 +69,8 @@ pub async fn j9_summaries_tell_where_a_saga_stands(fixture: &impl Fixture) {
 pub async fn j9_sagas_are_listed_newest_first_by_what_is_asked_for(fixture: &impl Fixture) {
     let journal = fixture.fresh().await;
     let lease = lease(&journal).await;
-    let keys = ["a-running", "a-waiting", "b-attention", "b-watching", "b-retained", "c-done", "c-back"];
-    let sagas = start(&journal, Some(lease), &keys).await;
+    let started = ["a-running", "a-waiting", "b-attention", "b-watching", "b-retained", "c-done", "c-back"];
+    let sagas = start(&journal, Some(lease), &started).await;
     let after = [
         After::Keep,
         parked(None),
@@ -85,10 +85,7 @@ pub async fn j9_sagas_are_listed_newest_first_by_what_is_asked_for(fixture: &imp
     }
     let other = saga_core::journal::NewSaga { definition: "refund".to_owned(), ..new_saga("a-refund") };
     journal.start(Some(lease), std::slice::from_ref(&other)).await.unwrap();
-    let found = async |filter: ListFilter, limit| {
-        let found = journal.list(&filter, limit).await.unwrap();
-        found.into_iter().map(|summary| summary.header.key).collect::<Vec<_>>()
-    };
+    let found = async |filter: ListFilter, limit| keys(journal.list(&filter, limit).await.unwrap());
     let all = found(ListFilter::default(), 100).await;
     assert_eq!(
         all,
@@ -114,4 +111,63 @@ pub async fn j9_sagas_are_listed_newest_first_by_what_is_asked_for(fixture: &imp
     }
     let strange = ListFilter { key_prefix: Some("%'_\\".to_owned()), ..ListFilter::default() };
     assert_eq!(found(strange, 100).await, [""; 0]);
+}
+
+/// An interval of times of creation holds its beginning and not its end.
+pub async fn j9_sagas_are_found_by_when_they_were_created(fixture: &impl Fixture) {
+    let journal = fixture.fresh().await;
+    let lease = lease(&journal).await;
+    for key in ["first", "second", "third"] {
+        start(&journal, Some(lease), &[key]).await;
+        fixture.pass(SHORT).await;
+    }
+    let created = async |key| journal.find("order", key).await.unwrap().unwrap().header.created_at;
+    let (first, second, third) = (created("first").await, created("second").await, created("third").await);
+    let found = async |created_after, created_before| {
+        let filter = ListFilter { created_after, created_before, ..ListFilter::default() };
+        keys(journal.list(&filter, 100).await.unwrap())
+    };
+    assert_eq!(found(Some(second), None).await, ["third", "second"], "its beginning is in it");
+    assert_eq!(found(None, Some(second)).await, ["first"], "its end is not");
+    assert_eq!(found(Some(first), Some(third)).await, ["second", "first"]);
+    assert_eq!(found(Some(second), Some(second)).await, [""; 0], "nothing is in an interval without a span");
+    assert_eq!(found(Some(third), Some(first)).await, [""; 0], "nor in one that ends before it begins");
+}
+
+/// People look for sagas by an error's text. It is compared as it is, with nothing in it that means
+/// anything to a database, in the form that it has within JSON.
+pub async fn j9_sagas_are_found_by_what_their_history_mentions(fixture: &impl Fixture) {
+    let journal = fixture.fresh().await;
+    let lease = lease(&journal).await;
+    let sagas = start(&journal, Some(lease), &["declined", "declined-late", "odd", "quiet"]).await;
+    let odd = "100% \"sure\"_\\ é\n🦀";
+    for (saga, seq, error) in [
+        (&sagas[0], 1, "DO_NOT_HONOUR: declined"),
+        (&sagas[1], 1, "nothing to see"),
+        (&sagas[1], 2, "DO_NOT_HONOUR: declined"),
+        (&sagas[2], 1, odd),
+    ] {
+        let body = serde_json::to_string(&[error]).unwrap();
+        append(&journal, lease, Turn { body, ..turn(saga, seq, After::Keep) }).await;
+    }
+    append(&journal, lease, turn(&sagas[1], 3, After::End(End::RolledBack))).await;
+    let found = async |filter: ListFilter| keys(journal.list(&filter, 100).await.unwrap());
+    let mentions = |text: &str| ListFilter { mentions: Some(text.to_owned()), ..ListFilter::default() };
+    assert_eq!(found(mentions("DO_NOT_HONOUR")).await, ["declined-late", "declined"], "in any turn, once");
+    assert_eq!(found(mentions("do_not_honour")).await, [""; 0], "case counts");
+    assert_eq!(found(mentions(odd)).await, ["odd"]);
+    for plain in ["100%", "\"sure\"_", "é\n🦀"] {
+        assert_eq!(found(mentions(plain)).await, ["odd"], "{plain:?}");
+    }
+    for wild in ["DO%HONOUR", "DO_NOT_HONOU_", "DO.NOT.HONOUR", "' OR 1 = 1 --", "\0"] {
+        assert_eq!(found(mentions(wild)).await, [""; 0], "{wild:?}");
+    }
+    let over = ListFilter { status: Some(SagaStatus::Ended(End::RolledBack)), ..mentions("DO_NOT_HONOUR") };
+    assert_eq!(found(over).await, ["declined-late"], "with the rest of the filter");
+    let older = ListFilter { before: Some(sagas[1].id), ..mentions("DO_NOT_HONOUR") };
+    assert_eq!(found(older).await, ["declined"], "page by page");
+}
+
+fn keys(found: Vec<SagaSummary>) -> Vec<String> {
+    found.into_iter().map(|summary| summary.header.key).collect()
 }

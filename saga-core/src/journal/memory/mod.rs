@@ -233,6 +233,11 @@ impl Tables {
             .find(|row| row.open && row.letter.saga == saga && row.letter.step.as_ref() == step && row.letter.op == op)
     }
 
+    fn mentions(&self, saga: SagaId, needle: &str) -> bool {
+        let turns = self.sagas.get(&saga).map_or(&[][..], |row| &row.turns);
+        turns.iter().any(|turn| turn.stored.body.contains(needle))
+    }
+
     fn summary(&self, saga: SagaId) -> Option<SagaSummary> {
         let row = self.sagas.get(&saga)?;
         let status = match row.place {
@@ -451,11 +456,15 @@ impl Journal for MemoryJournal {
 
     async fn list(&self, filter: &ListFilter, limit: usize) -> Result<Vec<SagaSummary>, JournalError> {
         let tables = self.tables();
+        let needle = filter.needle();
         let passes = |summary: &SagaSummary| {
             filter.status.is_none_or(|status| status == summary.status)
                 && filter.definition.as_ref().is_none_or(|definition| *definition == summary.header.definition)
                 && filter.key_prefix.as_ref().is_none_or(|prefix| summary.header.key.starts_with(prefix))
                 && filter.before.is_none_or(|before| summary.header.id < before)
+                && filter.created_after.is_none_or(|after| summary.header.created_at >= after)
+                && filter.created_before.is_none_or(|before| summary.header.created_at < before)
+                && needle.as_ref().is_none_or(|needle| tables.mentions(summary.header.id, needle))
         };
         let summaries = tables.sagas.keys().rev().filter_map(|id| tables.summary(*id));
         Ok(summaries.filter(passes).take(limit).collect())
