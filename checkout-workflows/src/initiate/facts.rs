@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use saga_core::Timestamp;
 
-use super::schema::InitiateCheckoutRequest;
+use super::schema::{BookedSlot, InitiateCheckoutRequest};
 use super::store::{Discount, LineItemState, StoreError, Stores};
-use super::validate::{CouponFacts, Facts, LineItemFacts, PlanFacts, UserFacts};
+use super::validate::{CouponFacts, Facts, LineItemFacts, PlanFacts, SlotFacts, UserFacts};
 use crate::money::{Currency, Money};
 
 /// Looks up all that the validators ask for.
@@ -43,6 +43,7 @@ pub async fn look_up(
             facts.plans.insert(item.plan.plan_id.clone(), known);
         }
     }
+    facts.slots = slots(stores, request, currency).await?;
     facts.coupon = coupon(stores, request, &facts.plans, currency).await?;
     facts.credits = stores.catalogue.credits(&request.user_id, currency).await?;
     for arrear in stores.arrears.open_of_user(&request.user_id).await? {
@@ -60,6 +61,49 @@ async fn line_item(stores: &Stores, id: &str, currency: Currency) -> Result<Opti
         cancelled: item.state == LineItemState::Cancelled,
         due: item.amounts.payable(),
     }))
+}
+
+/// The slots that the request books, by line item.
+async fn slots(
+    stores: &Stores,
+    request: &InitiateCheckoutRequest,
+    currency: Currency,
+) -> Result<BTreeMap<String, SlotFacts>, StoreError> {
+    let (mut slots, mut booked) = (BTreeMap::new(), BTreeMap::<&str, i64>::new());
+    for BookedSlot { line_item_id, slot_id, .. } in request.line_items.slots() {
+        let Some(slot) = stores.catalogue.slot(slot_id).await? else { continue };
+        if slot.surge_fee.currency() != currency {
+            continue;
+        }
+        // A new line item has no slot before; who has the slot already takes no other place in it.
+        let updates = request.line_items.updated.iter().any(|item| item.line_item_id == line_item_id);
+        let before =
+            if updates { stores.line_items.get(line_item_id).await?.and_then(|item| item.slot_id) } else { None };
+        let has_it = before.as_deref() == Some(slot_id);
+        let others = booked.entry(slot_id).or_default();
+        let available = has_it || *others < slot.available;
+        *others += i64::from(!has_it);
+        let known = SlotFacts {
+            available,
+            begins: Timestamp::from_micros(slot.starts_at.timestamp_micros()),
+            city: slot.city,
+            category: slot.category,
+            fee: added_fee(stores, slot.surge_fee, before.as_deref()).await?,
+        };
+        slots.insert(line_item_id.to_owned(), known);
+    }
+    Ok(slots)
+}
+
+/// What was paid stays paid: another slot costs what its fee is more.
+async fn added_fee(stores: &Stores, fee: Money, before: Option<&str>) -> Result<Money, StoreError> {
+    let Some(before) = before else { return Ok(fee) };
+    let Some(before) = stores.catalogue.slot(before).await? else { return Ok(fee) };
+    if before.surge_fee.currency() != fee.currency() {
+        return Ok(fee);
+    }
+    let more = fee.minus(before.surge_fee)?;
+    Ok(if more.minor() < 0 { Money::zero(fee.currency()) } else { more })
 }
 
 async fn coupon(

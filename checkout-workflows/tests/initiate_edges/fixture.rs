@@ -30,7 +30,13 @@ pub(crate) fn facts() -> Facts {
         price: rupees(1_500),
         pay_later: false,
     };
-    let slot = SlotFacts { available: true, begins: now.after(std::time::Duration::from_secs(3_600)) };
+    let slot = SlotFacts {
+        available: true,
+        begins: now.after(std::time::Duration::from_secs(3_600)),
+        city: "delhi".to_owned(),
+        category: "cleaning".to_owned(),
+        fee: rupees(99),
+    };
     Facts {
         user: Some(UserFacts { active: true, user_type: UserType::Customer }),
         line_items: [("li_existing_123".to_owned(), item(0)), ("li_renewal_789".to_owned(), item(1_000))].into(),

@@ -1,7 +1,7 @@
 //! Each rule alone, and several together.
 
 use checkout_workflows::initiate::schema::InitiateCheckoutRequest;
-use checkout_workflows::initiate::validate::{CouponFacts, Facts, ViolationCode as Code, validate};
+use checkout_workflows::initiate::validate::{CouponFacts, Facts, SlotFacts, ViolationCode as Code, validate};
 use checkout_workflows::money::Currency;
 use saga_core::Timestamp;
 use serde_json::{Value, json};
@@ -178,14 +178,61 @@ fn what_is_to_be_paid_is_never_negative_and_fits() {
     });
 }
 
+const SLOT: &str = "/lineItems/created/0/initialPostSellingPreferences/slot/slotId";
+
+/// The first example, with a slot.
+fn books(request: &mut Value) {
+    request["lineItems"]["created"][0]["initialPostSellingPreferences"]["slot"] = json!({ "slotId": "slot_1" });
+}
+
+/// What the client was shown as the fees of slots.
+fn shows_fee(request: &mut Value, fee: Value) {
+    request["invoice"]["summaryComponents"]["charges"] = json!([{ "type": "SURGE_SLOT_FEE", "value": fee }]);
+}
+
 #[test]
-fn a_slot_must_be_free_and_still_to_come() {
-    only(NEW_PLAN, Code::SlotTaken, "/lineItems/created/0", |_, facts| {
-        facts.slots.get_mut("li_456").unwrap().available = false;
+fn a_slot_must_be_offered_here_free_and_still_to_come() {
+    let with = |change: fn(&mut SlotFacts, Timestamp)| {
+        move |request: &mut Value, facts: &mut Facts| {
+            books(request);
+            change(facts.slots.get_mut("li_456").unwrap(), facts.now);
+        }
+    };
+    assert_eq!(wrong(NEW_PLAN, with(|_, _| {})), []);
+    only(NEW_PLAN, Code::SlotTaken, SLOT, with(|slot, _| slot.available = false));
+    only(NEW_PLAN, Code::SlotPast, SLOT, with(|slot, now| slot.begins = now));
+    only(NEW_PLAN, Code::SlotNotOffered, SLOT, with(|slot, _| slot.city = "mumbai".to_owned()));
+    only(NEW_PLAN, Code::SlotNotOffered, SLOT, with(|slot, _| slot.category = "plumbing".to_owned()));
+    only(NEW_PLAN, Code::SlotUnknown, SLOT, |request, facts| {
+        books(request);
+        facts.slots.clear();
     });
-    only(NEW_PLAN, Code::SlotPast, "/lineItems/created/0", |_, facts| {
-        facts.slots.get_mut("li_456").unwrap().begins = facts.now;
+    let updated = "/lineItems/updated/0/preferences/slot/slotId";
+    only(TIP, Code::SlotUnknown, updated, |request, _| {
+        request["lineItems"]["updated"][0]["preferences"] = json!({ "slot": { "slotId": "slot_1" } });
     });
+}
+
+#[test]
+fn the_fee_of_a_slot_is_what_the_catalogue_says_once() {
+    let payable = |change: fn(&mut Value)| {
+        let mut value: Value = serde_json::from_str(NEW_PLAN).unwrap();
+        change(&mut value);
+        validate(&serde_json::from_value(value).unwrap(), &facts()).unwrap()
+    };
+    assert_eq!(payable(|_| {}), rupees(1_500), "who books no slot pays for none");
+    assert_eq!(payable(books), rupees(1_599));
+    let shown = |request: &mut Value| {
+        books(request);
+        shows_fee(request, json!(99));
+    };
+    assert_eq!(payable(shown), rupees(1_599), "shown, and not charged twice");
+    let value = "/invoice/summaryComponents/charges/0/value";
+    only(NEW_PLAN, Code::SlotFeeMismatch, value, |request, _| {
+        books(request);
+        shows_fee(request, json!(98.99));
+    });
+    only(NEW_PLAN, Code::SlotFeeMismatch, value, |request, _| shows_fee(request, json!(99)));
 }
 
 fn coupon() -> CouponFacts {
@@ -242,6 +289,7 @@ fn all_that_is_wrong_is_told_together() {
     let found = wrong(NEW_PLAN, |request, facts| {
         facts.user = None;
         facts.plans.get_mut("plan_789").unwrap().active = false;
+        books(request);
         facts.slots.get_mut("li_456").unwrap().available = false;
         request["payments"]["userPaymentIntent"] = json!("PAY_LATER");
         request["pricing"] = json!({ "coupon": { "code": "NONE" } });

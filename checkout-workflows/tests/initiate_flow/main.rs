@@ -8,4 +8,5 @@ mod edge_cases;
 mod examples;
 mod matrix;
 mod privacy;
+mod slots;
 mod world;

@@ -12,7 +12,7 @@ use checkout_workflows::initiate::role::{Principal, Role};
 use checkout_workflows::initiate::schema::{Call, ExecutionContextStatus, InitiateCheckoutResponse};
 use checkout_workflows::initiate::service::{CallHeaders, InitiateError, InitiateFlow, InitiateService, Initiated};
 use checkout_workflows::initiate::store::{
-    Amounts, CatalogueSeed, Coupon, Credits, Discount, NewLineItem, Plan, Stores, Upsert,
+    Amounts, CatalogueSeed, Coupon, Credits, Discount, NewLineItem, Plan, Slot, Stores, Upsert,
 };
 use checkout_workflows::initiate::vendor::{Behaviour, LocalVendor, SignedWebhook};
 use checkout_workflows::initiate::webhook::WebhookSecrets;
@@ -151,6 +151,14 @@ async fn seed(stores: &Stores) {
         name: "A clean home".to_owned(),
         price: rupees(price),
     };
+    let slot = |id: &str, fee, available, starts_at| Slot {
+        slot_id: id.to_owned(),
+        city: "delhi".to_owned(),
+        category: "cleaning".to_owned(),
+        starts_at: DateTime::from_timestamp(starts_at, 0).unwrap(),
+        available,
+        surge_fee: rupees(fee),
+    };
     let coupon = Coupon {
         code: "TENOFF".to_owned(),
         currency: Currency::INR,
@@ -159,7 +167,13 @@ async fn seed(stores: &Stores) {
     };
     let seed = CatalogueSeed {
         plans: vec![plan("plan_789", 1_500)],
-        slots: Vec::new(),
+        slots: vec![
+            slot("slot_evening", 99, 2, 4_000_000_000),
+            slot("slot_night", 149, 1, 4_000_000_000),
+            slot("slot_noon", 0, 5, 4_000_000_000),
+            slot("slot_full", 99, 0, 4_000_000_000),
+            slot("slot_past", 99, 5, 1_000_000_000),
+        ],
         coupons: vec![coupon],
         credits: vec![Credits { user_id: "user_123".to_owned(), balance: rupees(1_000) }],
     };

@@ -20,11 +20,11 @@ pub use event::{
 };
 pub use open::OpenObject;
 pub use request::{
-    CategoryData, Coupon, CreatedLineItem, Device, Dimensions, ExistingLineItem, InitialPreferences,
+    BookedSlot, CategoryData, Coupon, CreatedLineItem, Device, Dimensions, ExistingLineItem, InitialPreferences,
     InitiateCheckoutRequest, Invoice, JourneyContext, JourneyType, KeyRef, LineItems, MandateInfo, MandatePreference,
     MandateReferenceType, OnlinePayment, PaymentIntent, PaymentPreferences, Payments, Plan, PlanPreferences,
-    Preferences, Pricing, RoutinePreference, Routines, SourceContext, SummaryComponent, SummaryComponents, Tip,
-    UpdatedLineItem, UpdationContext, UserType,
+    Preferences, Pricing, RoutinePreference, Routines, SlotRef, SourceContext, SummaryComponent, SummaryComponents,
+    Tip, UpdatedLineItem, UpdationContext, UserType,
 };
 pub use response::{
     ErrorBody, ErrorResponse, InitiateCheckoutAccepted, InitiateCheckoutResponse, LineItemResult, LineItemResults,

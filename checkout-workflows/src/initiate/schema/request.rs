@@ -139,6 +139,18 @@ pub struct InitialPreferences {
     /// Where the service takes place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<OpenObject>,
+    /// When it takes place. It is booked, and its fee is added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<SlotRef>,
+}
+
+/// A slot of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SlotRef {
+    /// The id.
+    pub slot_id: String,
 }
 
 /// A line item that changes.
@@ -160,6 +172,9 @@ pub struct Preferences {
     /// Where the service takes place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<OpenObject>,
+    /// When it takes place, from now on. What its fee is more than that of the slot before is added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<SlotRef>,
     /// A tip, given after booking too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tip: Option<Tip>,
@@ -452,6 +467,17 @@ impl InitiateCheckoutRequest {
     }
 }
 
+/// A slot that a request books.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BookedSlot<'r> {
+    /// For which line item.
+    pub line_item_id: &'r str,
+    /// Which slot.
+    pub slot_id: &'r str,
+    /// Where the request says so: a JSON pointer.
+    pub pointer: String,
+}
+
 impl LineItems {
     /// The ids of all, in the order of the document: created, updated, existing.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
@@ -459,6 +485,22 @@ impl LineItems {
         let updated = self.updated.iter().map(|item| &item.line_item_id);
         let existing = self.existing.iter().map(|item| &item.line_item_id);
         created.chain(updated).chain(existing).map(String::as_str)
+    }
+
+    /// The slots that are booked, each with the line item that books it and the place in the document where it
+    /// is named.
+    pub fn slots(&self) -> impl Iterator<Item = BookedSlot<'_>> {
+        let created = self.created.iter().enumerate().filter_map(|(nth, item)| {
+            let slot = item.initial_post_selling_preferences.as_ref()?.slot.as_ref()?;
+            let pointer = format!("/lineItems/created/{nth}/initialPostSellingPreferences/slot/slotId");
+            Some(BookedSlot { line_item_id: &item.line_item_id, slot_id: &slot.slot_id, pointer })
+        });
+        let updated = self.updated.iter().enumerate().filter_map(|(nth, item)| {
+            let slot = item.preferences.slot.as_ref()?;
+            let pointer = format!("/lineItems/updated/{nth}/preferences/slot/slotId");
+            Some(BookedSlot { line_item_id: &item.line_item_id, slot_id: &slot.slot_id, pointer })
+        });
+        created.chain(updated)
     }
 
     /// Whether there is none at all.

@@ -35,15 +35,16 @@ fn rows(s: &InitiateServices, begin: &Initiation, invoice: &Invoice, group: Opti
     for item in &request.line_items.created {
         let id = &item.line_item_id;
         let amounts = invoice.amounts.get(id).ok_or_else(|| StepError::rejected(format!("{id} has no price")))?;
-        let wishes = item.initial_post_selling_preferences.as_ref().and_then(|wishes| wishes.location.as_ref());
+        let wishes = item.initial_post_selling_preferences.as_ref();
+        let place = wishes.and_then(|wishes| wishes.location.as_ref());
         upsert.created.push(NewLineItem {
             line_item_id: id.clone(),
             execution_context_id: begin.execution_context_id.clone(),
             user_id: begin.request.user_id.clone(),
             payment_group_id: group.map(str::to_owned),
             plan_id: item.plan.plan_id.clone(),
-            slot_id: None,
-            location: location(s, begin, "line_items", id, wishes)?,
+            slot_id: wishes.and_then(|wishes| wishes.slot.as_ref()).map(|slot| slot.slot_id.clone()),
+            location: location(s, begin, "line_items", id, place)?,
             amounts: *amounts,
         });
     }
@@ -53,7 +54,7 @@ fn rows(s: &InitiateServices, begin: &Initiation, invoice: &Invoice, group: Opti
             line_item_id: id.clone(),
             payment_group_id: group.map(str::to_owned),
             plan_id: None,
-            slot_id: None,
+            slot_id: item.preferences.slot.as_ref().map(|slot| slot.slot_id.clone()),
             location: location(s, begin, "line_items", id, item.preferences.location.as_ref())?,
             amounts: invoice.amounts.get(id).copied(),
             requirement_id: None,

@@ -36,7 +36,7 @@ pub struct Slot {
     pub category: String,
     /// When.
     pub starts_at: DateTime<Utc>,
-    /// How many can be had.
+    /// How many can still be had. Who owns the slots counts, by what was confirmed.
     pub available: i64,
     /// What it costs beyond the plan's price.
     pub surge_fee: Money,

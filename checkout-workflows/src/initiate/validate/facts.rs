@@ -20,7 +20,8 @@ pub struct Facts {
     pub line_items: BTreeMap<String, LineItemFacts>,
     /// The plans of the request that exist, by id.
     pub plans: BTreeMap<String, PlanFacts>,
-    /// The slots that the request's line items book, by line item; none for those that book none.
+    /// The slots that the request's line items book, by line item; none for those that book none, and for slots
+    /// that do not exist.
     pub slots: BTreeMap<String, SlotFacts>,
     /// The coupon of the request, when it exists.
     pub coupon: Option<CouponFacts>,
@@ -90,12 +91,18 @@ pub struct PlanFacts {
 }
 
 /// The slot that a line item books.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotFacts {
-    /// Whether it is free, or kept for this checkout.
+    /// Whether it is free, or the line item's already.
     pub available: bool,
     /// When it begins.
     pub begins: Timestamp,
+    /// The key of the city where it is.
+    pub city: String,
+    /// The key of the category that it is for.
+    pub category: String,
+    /// What booking it adds to what is paid: its fee, less that of the slot that the line item had before.
+    pub fee: Money,
 }
 
 /// A coupon.

@@ -34,7 +34,8 @@ pub(super) fn check(request: &InitiateCheckoutRequest, facts: &Facts, found: &mu
         let pointer = format!("/lineItems/updated/{nth}");
         id(&item.line_item_id, &pointer, found);
         existing(request, facts.line_items.get(&item.line_item_id), &pointer, found);
-        if item.preferences.location.is_none() && item.preferences.tip.is_none() {
+        let wishes = &item.preferences;
+        if wishes.location.is_none() && wishes.tip.is_none() && wishes.slot.is_none() {
             found.add(Code::LineItemUnchanged, format!("{pointer}/preferences"), "the update changes nothing");
         }
     }

@@ -25,6 +25,8 @@ use crate::money::Money;
 
 /// The type of charges that are arrears.
 pub const ARREAR_FEE: &str = "ARREAR_FEE";
+/// The type of charges that are fees of slots.
+pub const SURGE_SLOT_FEE: &str = "SURGE_SLOT_FEE";
 /// The type of discounts that use up credits.
 pub const CREDIT: &str = "CREDIT";
 /// The type of discounts that a coupon gives.

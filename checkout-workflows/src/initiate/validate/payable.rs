@@ -1,11 +1,11 @@
 //! What is to be paid now.
 
-use super::{ARREAR_FEE, Facts, ViolationCode as Code, Violations};
+use super::{ARREAR_FEE, Facts, SURGE_SLOT_FEE, ViolationCode as Code, Violations};
 use crate::initiate::schema::{DecimalError, InitiateCheckoutRequest, SummaryComponent};
 use crate::money::{Money, MoneyError};
 
-/// What is to be paid now: prices of new line items, tips, what is due for kept ones, charges and attached
-/// arrears, less the discounts. Negative when the discounts are more than that.
+/// What is to be paid now: prices of new line items, the fees of their slots, tips, what is due for kept ones,
+/// charges and attached arrears, less the discounts. Negative when the discounts are more than that.
 ///
 /// # Errors
 /// When a number is no amount, or the sum does not fit.
@@ -36,14 +36,22 @@ pub(super) fn before_discounts(request: &InitiateCheckoutRequest, facts: &Facts)
             sum = sum.plus(known.due)?;
         }
     }
-    for charge in request.charges().iter().filter(|charge| charge.kind != ARREAR_FEE) {
+    // Of fees and arrears: what the books say, and not what the client was shown.
+    let told = |kind: &str| kind == ARREAR_FEE || kind == SURGE_SLOT_FEE;
+    for charge in request.charges().iter().filter(|charge| !told(&charge.kind)) {
         sum = sum.plus(charge.value.to_money(facts.currency)?)?;
     }
-    // What the books say, and not what the client was shown.
+    sum = sum.plus(slot_fees(request, facts)?)?;
     if request.attaches_arrears() {
         sum = sum.plus(facts.arrears)?;
     }
     Ok(sum)
+}
+
+/// What the slots of the request add. Those that do not exist cost nothing here: another rule speaks of them.
+pub(super) fn slot_fees(request: &InitiateCheckoutRequest, facts: &Facts) -> Result<Money, MoneyError> {
+    let booked = request.line_items.slots().filter_map(|booked| facts.slots.get(booked.line_item_id));
+    booked.into_iter().try_fold(Money::zero(facts.currency), |sum, slot| sum.plus(slot.fee))
 }
 
 /// The sum of the components of one type.

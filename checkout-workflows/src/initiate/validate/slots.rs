@@ -1,30 +1,35 @@
-//! The slots that are booked.
+//! The slots that are booked, and their fees.
 
-use super::{Facts, SlotFacts, ViolationCode as Code, Violations};
+use super::payable::{slot_fees, sum_of};
+use super::{Facts, SURGE_SLOT_FEE, ViolationCode as Code, Violations};
 use crate::initiate::schema::InitiateCheckoutRequest;
 
 pub(super) fn check(request: &InitiateCheckoutRequest, facts: &Facts, found: &mut Violations) {
-    let items = &request.line_items;
-    for (nth, item) in items.created.iter().enumerate() {
-        slot(facts, &item.line_item_id, &format!("/lineItems/created/{nth}"), found);
-    }
-    for (nth, item) in items.updated.iter().enumerate() {
-        // A tip after the booking does not book again.
-        if item.preferences.location.is_some() || item.preferences.tip.is_none() {
-            slot(facts, &item.line_item_id, &format!("/lineItems/updated/{nth}"), found);
+    let (city, category) = (&request.dimensions.city.key, &request.dimensions.category.key);
+    for booked in request.line_items.slots() {
+        let Some(slot) = facts.slots.get(booked.line_item_id) else {
+            found.add(Code::SlotUnknown, booked.pointer, "there is no such slot");
+            continue;
+        };
+        if slot.city != *city || slot.category != *category {
+            let message = format!("the slot is for {} in {}", slot.category, slot.city);
+            found.add(Code::SlotNotOffered, &booked.pointer, message);
+        }
+        if slot.begins <= facts.now {
+            found.add(Code::SlotPast, booked.pointer, "the slot is over");
+        } else if !slot.available {
+            found.add(Code::SlotTaken, booked.pointer, "the slot is taken");
         }
     }
-    for (nth, item) in items.existing.iter().enumerate() {
-        slot(facts, &item.line_item_id, &format!("/lineItems/existing/{nth}"), found);
-    }
+    fees(request, facts, found);
 }
 
-fn slot(facts: &Facts, line_item_id: &str, pointer: &str, found: &mut Violations) {
-    match facts.slots.get(line_item_id) {
-        Some(SlotFacts { begins, .. }) if *begins <= facts.now => {
-            found.add(Code::SlotPast, pointer, "the slot is over");
-        }
-        Some(SlotFacts { available: false, .. }) => found.add(Code::SlotTaken, pointer, "the slot is taken"),
-        Some(SlotFacts { available: true, .. }) | None => {}
+/// Who was shown a fee is shown the right one.
+fn fees(request: &InitiateCheckoutRequest, facts: &Facts, found: &mut Violations) {
+    let shown = request.charges().iter().position(|charge| charge.kind == SURGE_SLOT_FEE);
+    let (Some(nth), Ok(due)) = (shown, slot_fees(request, facts)) else { return };
+    if sum_of(request.charges(), SURGE_SLOT_FEE, facts).is_ok_and(|sum| sum != due) {
+        let pointer = format!("/invoice/summaryComponents/charges/{nth}/value");
+        found.add(Code::SlotFeeMismatch, pointer, format!("the slots of this request cost {due} more"));
     }
 }

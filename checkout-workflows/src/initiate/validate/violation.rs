@@ -87,6 +87,12 @@ codes! {
     PayableNegative = "PAYABLE_NEGATIVE",
     /// The sum does not fit.
     PayableOutOfRange = "PAYABLE_OUT_OF_RANGE",
+    /// The slot does not exist.
+    SlotUnknown = "SLOT_UNKNOWN",
+    /// The slot is of another city or category.
+    SlotNotOffered = "SLOT_NOT_OFFERED",
+    /// The fee that is charged for slots is not theirs.
+    SlotFeeMismatch = "SLOT_FEE_MISMATCH",
     /// The slot is taken.
     SlotTaken = "SLOT_TAKEN",
     /// The slot is over.
