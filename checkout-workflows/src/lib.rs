@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod confirm_checkout;
+pub mod correlation;
 pub mod initiate;
 pub mod money;
 pub mod payment;

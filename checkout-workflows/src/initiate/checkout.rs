@@ -13,6 +13,7 @@ use super::invoice::Invoice;
 use super::late_payment::late_payment;
 use super::pii::KeyRing;
 use super::policy::{Policies, Service};
+use super::repeat_program::{NoRepeatProgram, RepeatProgram};
 use super::schema::{
     EventHeaders, EventName, InitiateCheckoutRequest, InitiateCheckoutResponse, LineItemsConfirmed, LineItemsUpdated,
     PaymentIntent,
@@ -42,6 +43,8 @@ pub struct InitiateServices {
     pub stores: Stores,
     /// The payment vendor.
     pub vendor: Arc<dyn PaymentVendor>,
+    /// The customers' repeat program. Until it is set, events that tell of confirmed line items wait for it.
+    pub repeat_program: Arc<dyn RepeatProgram>,
     /// Seals personal data in columns.
     pub pii: Arc<KeyRing>,
     /// How often and how patiently each service is asked.
@@ -64,6 +67,7 @@ impl InitiateServices {
         Self {
             stores,
             vendor,
+            repeat_program: Arc::new(NoRepeatProgram),
             pii: Arc::new(pii),
             policies: Policies::default(),
             patience: RetryPolicy::patient(),

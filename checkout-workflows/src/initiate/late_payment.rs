@@ -10,6 +10,7 @@ use super::step::payment::pay_back;
 use super::store::{RequirementState, StoreError};
 use super::vendor::Standing;
 use super::webhook::PaymentOutcome;
+use crate::correlation::correlated;
 
 /// The definition's name.
 pub const NAME: &str = "checkout-late-payment";
@@ -59,8 +60,10 @@ impl Step for SeeToIt {
                 became = LatePayment::Known;
                 continue;
             }
-            if let Standing::Captured(captured) = self.s.vendor.query(&row.merchant_reference).await? {
-                pay_back(&self.s, cx, &row.merchant_reference, &captured).await?;
+            let asked = self.s.vendor.query(&row.merchant_reference);
+            if let Standing::Captured(captured) = correlated(&late.key, asked).await? {
+                let paid_back = pay_back(&self.s, cx, &row.merchant_reference, &captured);
+                correlated(&late.key, paid_back).await?;
                 became = LatePayment::PaidBack;
             }
         }

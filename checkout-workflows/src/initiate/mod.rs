@@ -2,15 +2,18 @@
 
 pub mod checkout;
 pub mod classify;
+pub mod consumed;
 pub mod facts;
 pub mod flags;
 pub mod invoice;
 mod kept;
 pub mod late_payment;
+pub mod line_items_confirmed;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod pii;
 pub mod policy;
+pub mod repeat_program;
 pub mod role;
 pub mod schema;
 pub mod sealed_request;

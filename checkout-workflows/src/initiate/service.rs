@@ -19,6 +19,7 @@ use super::classify::{ErrorCode, ServiceError};
 use super::facts::look_up;
 use super::flags::{Audience, Flags};
 use super::kept::Kept;
+use super::line_items_confirmed::{Confirmed, Delivered, line_items_confirmed};
 use super::pii::PiiError;
 use super::role::{Action, Forbidden, Principal};
 use super::schema::{
@@ -42,6 +43,7 @@ const RESUMED: &str = "the client asked again";
 pub struct InitiateFlow {
     services: InitiateServices,
     definition: Definition<Initiation, InitiateCheckoutResponse>,
+    pub(super) confirmed: Definition<Delivered, Confirmed>,
 }
 
 impl InitiateFlow {
@@ -50,8 +52,8 @@ impl InitiateFlow {
     /// # Errors
     /// Never, unless the definition breaks a rule of sagas.
     pub fn new(services: InitiateServices) -> Result<Self, BuildError> {
-        let definition = initiate_checkout(&services)?;
-        Ok(Self { services, definition })
+        let (definition, confirmed) = (initiate_checkout(&services)?, line_items_confirmed(&services)?);
+        Ok(Self { services, definition, confirmed })
     }
 
     /// The definition, for example to draw it, or to give it a codec.
@@ -60,10 +62,17 @@ impl InitiateFlow {
         &self.definition
     }
 
-    /// Registers the definition, what sees to late payments, and the breakers of the services.
+    /// What sees to the event `line_items_confirmed`, for asking the engine about its sagas.
+    #[must_use]
+    pub fn confirmed(&self) -> &Definition<Delivered, Confirmed> {
+        &self.confirmed
+    }
+
+    /// Registers the definition, what sees to late payments and to consumed events, and the breakers of the
+    /// services.
     #[must_use]
     pub fn register(&self, engine: EngineBuilder) -> EngineBuilder {
-        self.services.policies.apply(engine.register(&self.definition))
+        self.services.policies.apply(engine.register(&self.definition).register(&self.confirmed))
     }
 }
 
@@ -134,6 +143,9 @@ pub enum InitiateError {
     /// The webhook is not to be taken.
     #[error(transparent)]
     Webhook(#[from] WebhookError),
+    /// Nobody has said what events are proven with.
+    #[error("this host takes no events: see InitiateService::consumes_events")]
+    NotConsuming,
     /// The webhook names a payment that nobody asked for.
     #[error("nobody asked for the payment {requirement_id}")]
     UnknownPayment {
@@ -162,7 +174,7 @@ pub(super) fn internal(error: impl Into<Box<dyn std::error::Error + Send + Sync>
     InitiateError::Internal(error.into())
 }
 
-fn unavailable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> InitiateError {
+pub(super) fn unavailable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> InitiateError {
     InitiateError::Unavailable(error.into())
 }
 
@@ -214,10 +226,11 @@ impl From<CheckpointError> for InitiateError {
 /// The flow, on an engine that runs it.
 #[derive(Clone)]
 pub struct InitiateService {
-    flow: InitiateFlow,
-    engine: Engine,
+    pub(super) flow: InitiateFlow,
+    pub(super) engine: Engine,
     flags: Arc<dyn Flags>,
     secrets: WebhookSecrets,
+    pub(super) event_secrets: Option<WebhookSecrets>,
     currencies: Arc<dyn Fn(&str) -> Currency + Send + Sync>,
     answer_within: Duration,
 }
@@ -233,7 +246,8 @@ impl InitiateService {
     /// seconds for an answer, unless told otherwise.
     pub fn new(flow: InitiateFlow, engine: Engine, flags: impl Flags + 'static, secrets: WebhookSecrets) -> Self {
         let currencies = Arc::new(|_: &str| Currency::INR);
-        Self { flow, engine, flags: Arc::new(flags), secrets, currencies, answer_within: Duration::from_secs(10) }
+        let answer_within = Duration::from_secs(10);
+        Self { flow, engine, flags: Arc::new(flags), secrets, event_secrets: None, currencies, answer_within }
     }
 
     /// In which currency a city pays, by its key.

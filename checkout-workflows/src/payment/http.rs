@@ -1,4 +1,4 @@
-//! The adapter for gateways that speak HTTP and JSON.
+//! The adapter for gateways that speak HTTP and JSON. Every call tells in `x-correlation-id` which saga it is of.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{Authorization, Capture, KeyRules, Operation, Payment, PaymentGateway};
+use crate::correlation;
 use crate::money::Money;
 
 /// A gateway that speaks HTTP and JSON.
@@ -41,8 +42,12 @@ impl HttpGateway {
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &serde_json::Value) -> Result<T, StepError> {
-        let sent = self.client.post(format!("{}/{path}", self.base_url)).json(body).send().await;
-        answer(sent).await
+        let request = self.client.post(format!("{}/{path}", self.base_url)).json(body);
+        answer(correlation::tell(request).send().await).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, StepError> {
+        answer(correlation::tell(self.client.get(format!("{}/{path}", self.base_url))).send().await).await
     }
 }
 
@@ -126,15 +131,40 @@ impl PaymentGateway for HttpGateway {
     }
 
     async fn payment(&self, authorize_key: IdempotencyKey) -> Result<Option<Payment>, StepError> {
-        answer(self.client.get(format!("{}/payments/{authorize_key}", self.base_url)).send().await).await
+        self.get(&format!("payments/{authorize_key}")).await
     }
 
     async fn look_up(&self, key: IdempotencyKey) -> Result<Operation, StepError> {
-        let sent = self.client.get(format!("{}/operations/{key}", self.base_url)).send().await;
-        answer(sent).await
+        self.get(&format!("operations/{key}")).await
     }
 
     async fn close(&self, key: IdempotencyKey) -> Result<Operation, StepError> {
         self.post(&format!("operations/{key}/close"), &serde_json::json!({})).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, StatusCode};
+    use saga_core::{Op, SagaId, StepName};
+
+    use super::*;
+    use crate::correlation::{HEADER, correlated};
+
+    #[tokio::test]
+    async fn every_call_tells_what_it_belongs_to() -> Result<(), Box<dyn std::error::Error>> {
+        let routes = axum::Router::new().fallback(async |headers: HeaderMap| {
+            let told = headers.get(HEADER).and_then(|value| value.to_str().ok()).unwrap_or("none").to_owned();
+            (StatusCode::PAYMENT_REQUIRED, axum::Json(serde_json::json!({ "error": told })))
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let gateway = HttpGateway::new(format!("http://{}", listener.local_addr()?), Duration::from_secs(10))?;
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let key = IdempotencyKey::of(SagaId::new(), &StepName::from("authorize"), Op::Run, 0);
+        let posted = correlated("saga-1", gateway.close(key)).await.map_err(|error| error.to_string());
+        assert_eq!(posted.err().as_deref(), Some("saga-1"));
+        let got = correlated("saga-1", gateway.look_up(key)).await.map_err(|error| error.to_string());
+        assert_eq!(got.err().as_deref(), Some("saga-1"));
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use saga_core::{Compensation, Outcome, Probe, Step, StepContext, StepError};
 
+use crate::correlation::correlated;
 use crate::payment::{Authorization, Operation, PaymentGateway, reverse};
 use crate::pricing::Totals;
 use crate::shop::{Checkout, Shop, ShopError};
@@ -30,7 +31,8 @@ impl Step for Authorize {
             return Ok(None);
         }
         let method = &checkout.payment_method.id;
-        self.gateway.authorize(cx.key(), totals.total, method, &checkout.cart_id).await.map(Some)
+        let asked = self.gateway.authorize(cx.key(), totals.total, method, &checkout.cart_id);
+        correlated(&cx.saga_id().to_string(), asked).await.map(Some)
     }
 
     async fn probe(&self, cx: &StepContext, (checkout, totals): Self::Input) -> Result<Probe<Self::Output>, StepError> {
@@ -38,7 +40,7 @@ impl Step for Authorize {
             return Ok(Probe::Applied(None));
         }
         let closes = self.gateway.key_rules().closes_keys;
-        Ok(match self.gateway.close(cx.step_key()).await? {
+        Ok(match correlated(&cx.saga_id().to_string(), self.gateway.close(cx.step_key())).await? {
             Operation::Done { id, capture_before } => {
                 Probe::Applied(Some(Authorization { authorization_id: id, capture_before }))
             }
@@ -63,8 +65,8 @@ impl Compensation for Authorize {
             return Ok(());
         }
         // By the step's key, because there may be no authorization id to go by.
-        let payment = reverse(&*self.gateway, cx.key(), cx.step_key(), totals.total.currency()).await?;
-        if let Some(payment) = payment {
+        let payment = reverse(&*self.gateway, cx.key(), cx.step_key(), totals.total.currency());
+        if let Some(payment) = correlated(&cx.saga_id().to_string(), payment).await? {
             let learned = self.shop.learn_payment(&payment.authorization_id, payment.state).await;
             learned.map_err(ShopError::into_step_error)?;
         }

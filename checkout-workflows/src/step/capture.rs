@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use saga_core::{Probe, Step, StepContext, StepError, Timestamp};
 
+use crate::correlation::correlated;
 use crate::payment::{Authorization, Capture, Operation, PaymentGateway};
 use crate::shop::{Order, Reservation, Shop, ShopError};
 
@@ -38,7 +39,8 @@ impl Step for CapturePayment {
         let Some(left) = time_left(cx.now(), &hold) else {
             return Err(StepError::rejected("the authorization has expired"));
         };
-        match tokio::time::timeout(left, self.gateway.capture(cx.key(), &hold, order.total)).await {
+        let captured = self.gateway.capture(cx.key(), &hold, order.total);
+        match tokio::time::timeout(left, correlated(&cx.saga_id().to_string(), captured)).await {
             Ok(answer) => answer.map(Some),
             Err(_) => Err(StepError::retry("the authorization expires, and the capture was not answered")),
         }
@@ -50,7 +52,7 @@ impl Step for CapturePayment {
         if hold.is_none() {
             return Ok(Probe::Applied(None));
         }
-        Ok(match self.gateway.close(cx.step_key()).await? {
+        Ok(match correlated(&cx.saga_id().to_string(), self.gateway.close(cx.step_key())).await? {
             Operation::Done { id, .. } => Probe::Applied(Some(Capture { transaction_id: id })),
             Operation::Declined { .. } => Probe::NotApplied,
             Operation::Unknown if self.gateway.key_rules().closes_keys => Probe::NotApplied,

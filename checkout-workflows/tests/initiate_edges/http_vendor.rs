@@ -8,6 +8,10 @@ use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use checkout_workflows::correlation::{HEADER, correlated};
+use checkout_workflows::initiate::repeat_program::{
+    HttpRepeatProgram, RepeatProgram, RepeatProgramAnswer, RepeatProgramRequest,
+};
 use checkout_workflows::initiate::vendor::{
     Behaviour, Cancellation, HttpVendor, LocalVendor, PaymentAnswer, PaymentRequest, PaymentVendor, Standing,
 };
@@ -142,4 +146,79 @@ async fn a_reference_never_leads_to_another_address() {
         let error = http.query(wrong).await.unwrap_err();
         assert_eq!(error.fault().class, Class::Terminal, "{wrong}");
     }
+}
+
+/// Answers every call with the headers that came with it, as the error of a refusal.
+async fn echo() -> SocketAddr {
+    let routes = axum::Router::new().fallback(async |headers: HeaderMap| {
+        let text = |name: &str| headers.get(name).map_or("none", |value| value.to_str().unwrap()).to_owned();
+        let message = format!("{} {}", text("idempotency-key"), text(HEADER));
+        (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "code": "ECHO", "message": message })))
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    address
+}
+
+fn repeat() -> RepeatProgramRequest {
+    RepeatProgramRequest {
+        event_key: "ctx_1:line_items_confirmed".to_owned(),
+        execution_context_id: "ctx_1".to_owned(),
+        checkout_order_id: "co_1".to_owned(),
+        user_id: "user_123".to_owned(),
+        tenant: "marketplace".to_owned(),
+        city: "delhi".to_owned(),
+        line_items: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn every_call_tells_its_key_and_what_it_belongs_to() {
+    let address = echo().await;
+    let (vendor, key) = (client(address), new_key());
+    let repeats = HttpRepeatProgram::new(format!("http://{address}"), Duration::from_secs(10)).unwrap();
+    let told = correlated("ctx_1", async {
+        [
+            vendor.create(key, &request("pcr_1")).await.map(drop),
+            vendor.cancel(key, "pcr_1").await.map(drop),
+            vendor.refund(key, "pcr_1", rupees(1)).await.map(drop),
+            repeats.initiate_repeat_program(key, &repeat()).await.map(drop),
+        ]
+    });
+    for echoed in told.await {
+        assert_eq!(echoed.unwrap_err().to_string(), format!("ECHO: {key} ctx_1"));
+    }
+    let queried = correlated("ctx_1", vendor.query("pcr_1")).await.unwrap_err();
+    assert_eq!(queried.to_string(), "ECHO: none ctx_1", "a question has no key");
+    let alone = vendor.query("pcr_1").await.unwrap_err();
+    assert_eq!(alone.to_string(), "ECHO: none none");
+    let odd = correlated("no\nheader", vendor.query("pcr_1")).await.unwrap_err();
+    assert_eq!(odd.to_string(), "ECHO: none none", "what no header can hold is left out");
+}
+
+#[tokio::test]
+async fn a_repeat_program_is_taken_at_its_word() {
+    let routes = axum::Router::new().route(
+        "/repeat-programs",
+        post(async |Json(asked): Json<RepeatProgramRequest>| match asked.user_id.as_str() {
+            "user_123" => Json(json!({ "status": "initiated", "repeatProgramId": "rp_1" })).into_response(),
+            "nobody" => Json(json!({ "status": "not_eligible" })).into_response(),
+            _ => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        }),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    let http = HttpRepeatProgram::new(format!("http://{address}"), Duration::from_secs(10)).unwrap();
+    let ask = async |user: &str| {
+        let request = RepeatProgramRequest { user_id: user.to_owned(), ..repeat() };
+        http.initiate_repeat_program(new_key(), &request).await
+    };
+    let began = RepeatProgramAnswer::Initiated { repeat_program_id: "rp_1".to_owned() };
+    assert_eq!(ask("user_123").await.unwrap(), began);
+    assert_eq!(ask("nobody").await.unwrap(), RepeatProgramAnswer::NotEligible);
+    let unknown = ask("out of order").await.unwrap_err();
+    assert_eq!((unknown.fault().class, unknown.fault().effect), (Class::Transient, Effect::Unknown));
+    assert!(unknown.to_string().contains("the repeat program"), "{unknown}");
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod access;
+mod consumed;
 mod crashes;
 mod edge_cases;
 mod examples;

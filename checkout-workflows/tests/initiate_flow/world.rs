@@ -8,6 +8,7 @@ use checkout_workflows::initiate::checkout::InitiateServices;
 use checkout_workflows::initiate::flags::ConfiguredFlags;
 use checkout_workflows::initiate::pii::KeyRing;
 use checkout_workflows::initiate::policy::Policies;
+use checkout_workflows::initiate::repeat_program::LocalRepeatProgram;
 use checkout_workflows::initiate::role::{Principal, Role};
 use checkout_workflows::initiate::schema::{Call, ExecutionContextStatus, InitiateCheckoutResponse};
 use checkout_workflows::initiate::service::{CallHeaders, InitiateError, InitiateFlow, InitiateService, Initiated};
@@ -29,6 +30,7 @@ pub(crate) const NEW_PLAN: &str = include_str!("../fixtures/initiate/new_plan_pu
 pub(crate) const NEW_PLAN_RESPONSE: &str = include_str!("../fixtures/initiate/new_plan_purchase.response.json");
 pub(crate) const TIP: &str = include_str!("../fixtures/initiate/tip_update.request.json");
 pub(crate) const RENEWAL: &str = include_str!("../fixtures/initiate/renewal_payable_zero.request.json");
+pub(crate) const BUS_SECRET: &[u8] = b"the secret that the bus signs its events with";
 const SECRET: &[u8] = b"the secret that the vendor signs its webhooks with";
 
 pub(crate) type Events = Arc<Mutex<Vec<SignedWebhook>>>;
@@ -36,6 +38,7 @@ pub(crate) type Events = Arc<Mutex<Vec<SignedWebhook>>>;
 pub(crate) struct World {
     pub(crate) stores: Stores,
     pub(crate) vendor: LocalVendor,
+    pub(crate) repeats: LocalRepeatProgram,
     pub(crate) journal: FaultJournal<MemoryJournal>,
     pub(crate) publisher: RecordingPublisher,
     pub(crate) webhooks: Events,
@@ -59,12 +62,15 @@ impl World {
         vendor.behave(Behaviour::Wait);
         let pii = KeyRing::new("k1", &[7; 32]).unwrap();
         let mut services = InitiateServices::new(stores.clone(), Arc::new(vendor.clone()), pii);
+        let repeats = LocalRepeatProgram::new();
+        services.repeat_program = Arc::new(repeats.clone());
         services.policies = quick();
         services.patience = RetryPolicy::fixed(Duration::from_millis(2)).attempts(5);
         services.payment_wait = Duration::from_secs(60);
         Self {
             stores,
             vendor,
+            repeats,
             journal: FaultJournal::new(MemoryJournal::new()),
             publisher: RecordingPublisher::new(),
             webhooks,
@@ -84,7 +90,9 @@ impl World {
         let flow = InitiateFlow::new(self.services.clone()).unwrap();
         let engine = self.builder(&flow).open().await.unwrap();
         let secrets = WebhookSecrets::new(SECRET).unwrap();
-        InitiateService::new(flow, engine, self.flags.clone(), secrets).answer_within(Duration::from_secs(10))
+        let service = InitiateService::new(flow, engine, self.flags.clone(), secrets);
+        let bus = WebhookSecrets::new(BUS_SECRET).unwrap();
+        service.consumes_events(bus).answer_within(Duration::from_secs(10))
     }
 
     /// Posts the webhooks that the vendor has sent so far.

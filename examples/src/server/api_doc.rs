@@ -6,7 +6,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::app::OPENAPI;
-use super::{execution_context, initiate, meter, probe, turn_back, webhook};
+use super::{event, execution_context, initiate, meter, probe, turn_back, webhook};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -17,6 +17,7 @@ use super::{execution_context, initiate, meter, probe, turn_back, webhook};
         turn_back::cancel,
         turn_back::roll_back,
         webhook::payment,
+        event::line_items_confirmed,
         probe::health,
         probe::ready,
         meter::metrics,

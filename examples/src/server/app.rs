@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use super::auth::Authenticator;
 use super::limits::{self, Limits};
 use super::problem::Problem;
-use super::{api_doc, execution_context, initiate, meter, probe, turn_back, webhook};
+use super::{api_doc, event, execution_context, initiate, meter, probe, turn_back, webhook};
 
 /// Where checkouts are initiated.
 pub const INITIATE: &str = "/orchestration/checkout/initiate";
@@ -23,6 +23,8 @@ pub const CANCEL: &str = "/orchestration/checkout/execution-contexts/{executionC
 pub const ROLL_BACK: &str = "/orchestration/checkout/execution-contexts/{executionContextId}/rollback";
 /// Where the payment vendor posts its webhooks.
 pub const PAYMENT_WEBHOOK: &str = "/webhooks/payment";
+/// Where the bus posts `line_items_confirmed`.
+pub const LINE_ITEMS_CONFIRMED: &str = "/events/line_items_confirmed";
 /// Whether the process lives.
 pub const HEALTH: &str = "/health";
 /// Whether it can work.
@@ -83,7 +85,8 @@ pub(super) fn router(app: App) -> Router {
         .route(EXECUTION_CONTEXT, get(execution_context::execution_context))
         .route(CANCEL, post(turn_back::cancel))
         .route(ROLL_BACK, post(turn_back::roll_back))
-        .route(PAYMENT_WEBHOOK, post(webhook::payment));
+        .route(PAYMENT_WEBHOOK, post(webhook::payment))
+        .route(LINE_ITEMS_CONFIRMED, post(event::line_items_confirmed));
     let work = limits::limited(work, &app.limits);
     let look = Router::new()
         .route(HEALTH, get(probe::health))

@@ -17,6 +17,7 @@ const JWT_SECRET_BYTES_MIN: usize = 32;
 /// What `--insecure-dev` uses where nothing is given. Everybody knows these.
 const DEV_JWT_SECRET: &str = "insecure-dev-jwt-secret-that-everybody-knows";
 const DEV_WEBHOOK_SECRET: &str = "insecure-dev-webhook-secret";
+const DEV_EVENTS_SECRET: &str = "insecure-dev-events-secret";
 const DEV_PII_KEY: [u8; 32] = [7; 32];
 const DEV_NAME: &str = "insecure-dev";
 
@@ -47,6 +48,12 @@ pub struct Config {
     /// What the vendor signed its webhooks with before: taken as well, while secrets are changed.
     #[arg(long, env = "INITIATE_WEBHOOK_OLD_SECRET", hide_env_values = true)]
     pub webhook_old_secret: Option<Secret>,
+    /// The customers' repeat program, which is told of line items that are confirmed.
+    #[arg(long, env = "INITIATE_REPEAT_PROGRAM_URL", hide_env_values = true)]
+    pub repeat_program_url: Option<Secret>,
+    /// What the bus signs the events with that it posts here. Without it none are taken.
+    #[arg(long, env = "INITIATE_EVENTS_SECRET", hide_env_values = true)]
+    pub events_secret: Option<Secret>,
     /// What personal data is sealed with: an id, a colon, and 32 bytes in base64.
     #[arg(long, env = "INITIATE_PII_KEY", hide_env_values = true)]
     pub pii_key: Option<Secret>,
@@ -127,6 +134,9 @@ pub enum ConfigError {
     /// The secret can be guessed.
     #[error("a webhook secret is too short")]
     WeakWebhookSecret(#[from] WeakSecret),
+    /// Events would be taken that nobody could be told of.
+    #[error("set both INITIATE_EVENTS_SECRET and INITIATE_REPEAT_PROGRAM_URL, or neither: one is of no use alone")]
+    HalfOfEvents,
     /// Personal data could not be sealed.
     #[error("set INITIATE_PII_KEY, for example to \"2026-01:$(openssl rand -base64 32)\"")]
     NoPiiKey,
@@ -187,6 +197,7 @@ impl Config {
         }
         let addresses = [
             ("the vendor's address", self.vendor_url.as_ref().map(Secret::expose)),
+            ("the repeat program's address", self.repeat_program_url.as_ref().map(Secret::expose)),
             ("the events' address", self.events_url.as_ref().map(Secret::expose)),
             ("the JWKS", self.jwks.as_deref()),
         ];
@@ -196,7 +207,11 @@ impl Config {
             }
         }
         self.tokens()?;
+        if self.events_secret.is_some() != self.repeat_program_url.is_some() && !self.insecure_dev {
+            return Err(ConfigError::HalfOfEvents);
+        }
         self.webhook_secrets()?;
+        self.event_secrets()?;
         self.pii()?;
         Ok(())
     }
@@ -244,6 +259,16 @@ impl Config {
             Some(old) => Ok(secrets.and(old.expose().as_bytes())?),
             None => Ok(secrets),
         }
+    }
+
+    /// What events of the bus are proven with; none when none are taken.
+    ///
+    /// # Errors
+    /// When it is too weak.
+    pub fn event_secrets(&self) -> Result<Option<WebhookSecrets>, ConfigError> {
+        let dev = self.insecure_dev.then(|| dev_secret(DEV_EVENTS_SECRET));
+        let secret = self.events_secret.clone().or(dev);
+        Ok(secret.map(|secret| WebhookSecrets::new(secret.expose().as_bytes())).transpose()?)
     }
 
     /// What personal data is sealed with.

@@ -8,6 +8,7 @@ mod auth;
 mod catalogue;
 mod config;
 mod crypto;
+mod event;
 mod execution_context;
 mod initiate;
 mod jwks;
@@ -22,9 +23,13 @@ mod token;
 mod turn_back;
 mod webhook;
 
-pub use app::{App, CANCEL, EXECUTION_CONTEXT, HEALTH, INITIATE, METRICS, OPENAPI, PAYMENT_WEBHOOK, READY, ROLL_BACK};
+pub use app::{
+    App, CANCEL, EXECUTION_CONTEXT, HEALTH, INITIATE, LINE_ITEMS_CONFIRMED, METRICS, OPENAPI, PAYMENT_WEBHOOK, READY,
+    ROLL_BACK,
+};
 pub use auth::{Audience, Claims};
 pub use config::{Auth, Config, ConfigError, Tokens};
+pub use event::{EventReceipt, TakenEvent};
 pub use jwks::JwksError;
 pub use limits::Limits;
 pub use probe::Probe;

@@ -202,6 +202,7 @@ impl From<InitiateError> for Problem {
                 Self::of(ErrorCode::Unauthenticated, "the webhook is not proven").detail(error)
             }
             InitiateError::Webhook(error) => Self::malformed(error),
+            InitiateError::NotConsuming => Self::of(ErrorCode::NotFound, "this server takes no events"),
             InitiateError::UnknownPayment { .. } => Self::of(ErrorCode::NotFound, "nobody asked for this payment"),
             InitiateError::Unavailable(source) => {
                 tracing::warn!(error = %chain(&*source), "the checkout is not available");

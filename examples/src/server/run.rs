@@ -9,6 +9,7 @@ use axum::Router;
 use checkout_workflows::initiate::checkout::InitiateServices;
 use checkout_workflows::initiate::flags::ConfiguredFlags;
 use checkout_workflows::initiate::pii::{KeyRing, PiiError};
+use checkout_workflows::initiate::repeat_program::{HttpRepeatProgram, LocalRepeatProgram, RepeatProgram};
 use checkout_workflows::initiate::service::{InitiateFlow, InitiateService};
 use checkout_workflows::initiate::store::{StoreError, Stores};
 use checkout_workflows::initiate::vendor::{HttpVendor, PaymentVendor};
@@ -108,6 +109,9 @@ impl Server {
         let (stores, journal) = databases(config).await?;
         let (vendor, stand_in) = vendor(config, address)?;
         let mut services = InitiateServices::new(stores, vendor, config.pii()?);
+        if let Some(repeats) = repeat_program(config)? {
+            services.repeat_program = repeats;
+        }
         services.payment_wait = config.payment_wait();
         services.policies = json(config.policies.as_deref()).await?;
         let flow = InitiateFlow::new(services)?;
@@ -119,8 +123,11 @@ impl Server {
         }
         let engine = publisher::publishing(engine, config).await?.open().await?;
         let flags: ConfiguredFlags = json(config.flags.as_deref()).await?;
-        let service = InitiateService::new(flow, engine, flags, config.webhook_secrets()?)
+        let mut service = InitiateService::new(flow, engine, flags, config.webhook_secrets()?)
             .answer_within(Duration::from_millis(config.answer_within_ms));
+        if let Some(secrets) = config.event_secrets()? {
+            service = service.consumes_events(secrets);
+        }
         let limits = Limits {
             body_bytes_max: config.body_bytes_max,
             requests_max: config.requests_max,
@@ -238,6 +245,16 @@ fn vendor(config: &Config, address: SocketAddr) -> Result<(Arc<dyn PaymentVendor
     let webhooks = format!("http://{address}{PAYMENT_WEBHOOK}");
     let stand_in = StandIn::new(config.webhook_secret()?.expose().as_bytes(), Some(webhooks))?;
     Ok((Arc::new(stand_in.clone()), Some(stand_in)))
+}
+
+/// The repeat program; for a look on one's own machine one in this process, which forgets everything with it.
+fn repeat_program(config: &Config) -> Result<Option<Arc<dyn RepeatProgram>>, ServerError> {
+    let timeout = Duration::from_millis(config.vendor_timeout_ms);
+    Ok(match &config.repeat_program_url {
+        Some(url) => Some(Arc::new(HttpRepeatProgram::new(url.expose().trim_end_matches('/'), timeout)?)),
+        None if config.insecure_dev => Some(Arc::new(LocalRepeatProgram::new())),
+        None => None,
+    })
 }
 
 /// What the file says, or else what is documented.

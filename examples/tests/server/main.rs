@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
+mod events;
 mod fixture;
 mod lifecycle;
 mod operation;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use examples::server::{
-    CANCEL, EXECUTION_CONTEXT, HEALTH, INITIATE, METRICS, OPENAPI, PAYMENT_WEBHOOK, READY, ROLL_BACK,
+    CANCEL, EXECUTION_CONTEXT, HEALTH, INITIATE, LINE_ITEMS_CONFIRMED, METRICS, OPENAPI, PAYMENT_WEBHOOK, READY,
+    ROLL_BACK,
 };
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -98,6 +99,7 @@ async fn the_documentation_tells_of_every_route_and_no_other() {
         (CANCEL, "post"),
         (ROLL_BACK, "post"),
         (PAYMENT_WEBHOOK, "post"),
+        (LINE_ITEMS_CONFIRMED, "post"),
         (HEALTH, "get"),
         (READY, "get"),
         (METRICS, "get"),

@@ -6,6 +6,7 @@ use saga_core::{Compensation, Outcome, Probe, Step, StepContext, StepError, Time
 use serde::{Deserialize, Serialize};
 
 use super::part;
+use crate::correlation::correlated;
 use crate::initiate::checkout::{InitiateServices, Initiation};
 use crate::initiate::classify::{ErrorCode, ServiceError};
 use crate::initiate::invoice::Invoice;
@@ -58,6 +59,8 @@ impl Settled {
     }
 }
 
+type Request = (Initiation, Invoice, CheckoutOrder);
+
 /// Records the requirement, and asks the vendor for the payment.
 pub(crate) struct RequestPayment {
     pub(crate) s: InitiateServices,
@@ -65,10 +68,17 @@ pub(crate) struct RequestPayment {
 
 #[async_trait]
 impl Step for RequestPayment {
-    type Input = (Initiation, Invoice, CheckoutOrder);
+    type Input = Request;
     type Output = RequestedPayment;
 
-    async fn run(&self, cx: &StepContext, (begin, invoice, order): Self::Input) -> Result<RequestedPayment, StepError> {
+    async fn run(&self, cx: &StepContext, asked: Self::Input) -> Result<RequestedPayment, StepError> {
+        let id = asked.0.execution_context_id.clone();
+        correlated(&id, self.request(cx, asked)).await
+    }
+}
+
+impl RequestPayment {
+    async fn request(&self, cx: &StepContext, (begin, invoice, order): Request) -> Result<RequestedPayment, StepError> {
         let (reference, requirements) = (reference(cx), &self.s.stores.requirements);
         let opened = begin.opened(&self.s.pii)?;
         let new = NewRequirement {
@@ -111,9 +121,15 @@ impl Compensation for RequestPayment {
     async fn compensate(
         &self,
         cx: &StepContext,
-        _: Self::Input,
+        asked: Self::Input,
         _: Outcome<RequestedPayment>,
     ) -> Result<(), StepError> {
+        correlated(&asked.0.execution_context_id, self.take_back(cx)).await
+    }
+}
+
+impl RequestPayment {
+    async fn take_back(&self, cx: &StepContext) -> Result<(), StepError> {
         let reference = reference(cx);
         if seeded("M17") {
             let undone = self.s.stores.requirements.undo_create(&super::key(cx), &cx.key().to_string()).await;
@@ -127,6 +143,8 @@ impl Compensation for RequestPayment {
     }
 }
 
+type Settle = (Initiation, Option<RequestedPayment>, Option<Option<PaymentOutcome>>);
+
 /// The point of no return: the vendor has the money, or there is none to collect.
 pub(crate) struct SettlePayment {
     pub(crate) s: InitiateServices,
@@ -134,10 +152,29 @@ pub(crate) struct SettlePayment {
 
 #[async_trait]
 impl Step for SettlePayment {
-    type Input = (Initiation, Option<RequestedPayment>, Option<Option<PaymentOutcome>>);
+    type Input = Settle;
     type Output = Settled;
 
-    async fn run(&self, cx: &StepContext, (begin, payment, told): Self::Input) -> Result<Settled, StepError> {
+    async fn run(&self, cx: &StepContext, settle: Settle) -> Result<Settled, StepError> {
+        let id = settle.0.execution_context_id.clone();
+        correlated(&id, self.settle(cx, settle)).await
+    }
+
+    async fn probe(&self, _: &StepContext, (begin, payment, _): Settle) -> Result<Probe<Settled>, StepError> {
+        let Some(payment) = payment else { return Ok(Probe::NotApplied) };
+        let asked = self.s.vendor.query(&payment.requirement_id);
+        Ok(match correlated(&begin.execution_context_id, asked).await? {
+            Standing::Captured(captured) => {
+                Probe::Applied(Settled::Paid { requirement_id: payment.requirement_id, captured })
+            }
+            Standing::Declined(_) => Probe::NotApplied,
+            Standing::Unknown | Standing::Pending(_) => Probe::Unknown,
+        })
+    }
+}
+
+impl SettlePayment {
+    async fn settle(&self, cx: &StepContext, (begin, payment, told): Settle) -> Result<Settled, StepError> {
         self.reread(&begin).await?;
         let Some(payment) = payment else { return Ok(Settled::NothingToCollect) };
         let row = self.s.stores.requirements.get(&payment.requirement_id).await.map_err(StoreError::into_step_error)?;
@@ -157,19 +194,6 @@ impl Step for SettlePayment {
         }
     }
 
-    async fn probe(&self, _: &StepContext, (_, payment, _): Self::Input) -> Result<Probe<Settled>, StepError> {
-        let Some(payment) = payment else { return Ok(Probe::NotApplied) };
-        Ok(match self.s.vendor.query(&payment.requirement_id).await? {
-            Standing::Captured(captured) => {
-                Probe::Applied(Settled::Paid { requirement_id: payment.requirement_id, captured })
-            }
-            Standing::Declined(_) => Probe::NotApplied,
-            Standing::Unknown | Standing::Pending(_) => Probe::Unknown,
-        })
-    }
-}
-
-impl SettlePayment {
     /// What was cancelled since it was priced is not to be paid for.
     async fn reread(&self, begin: &Initiation) -> Result<(), StepError> {
         for id in begin.request.line_items.ids() {

@@ -7,7 +7,8 @@
 //! | cancel | `POST payments/{merchant reference}/cancel` | [`Cancellation`] |
 //! | refund | `POST payments/{merchant reference}/refunds` | [`Refund`] |
 //!
-//! Every call but the query carries its key in the header `Idempotency-Key`.
+//! Every call but the query carries its key in the header `Idempotency-Key`, and all tell in `x-correlation-id`
+//! which execution they belong to.
 
 use std::time::Duration;
 
@@ -17,9 +18,13 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{Cancellation, PaymentAnswer, PaymentRequest, PaymentVendor, Refund, Standing};
+use crate::correlation;
 use crate::initiate::classify::{ErrorCode, ServiceError};
 use crate::money::Money;
 use crate::seeded::seeded;
+
+/// Who answers, in texts.
+const THE_VENDOR: &str = "the vendor";
 
 /// A vendor that speaks HTTP and JSON.
 #[derive(Clone, Debug)]
@@ -52,12 +57,16 @@ impl HttpVendor {
         body: &(impl serde::Serialize + Sync + ?Sized),
     ) -> Result<T, StepError> {
         let request = self.client.post(format!("{}/{path}", self.base_url));
-        answer(request.header("Idempotency-Key", key.to_string()).json(body).send().await).await
+        let request = correlation::tell(request.header("Idempotency-Key", key.to_string()).json(body));
+        answer(THE_VENDOR, request.send().await).await
     }
 }
 
-/// Sorts an answer by what it proves.
-async fn answer<T: DeserializeOwned>(sent: Result<reqwest::Response, reqwest::Error>) -> Result<T, StepError> {
+/// Sorts an answer by what it proves. `who` answers, for people.
+pub(in crate::initiate) async fn answer<T: DeserializeOwned>(
+    who: &str,
+    sent: Result<reqwest::Response, reqwest::Error>,
+) -> Result<T, StepError> {
     let response = match sent {
         Ok(response) => response,
         Err(error) => return Err(ServiceError::from_http(&error).into()),
@@ -68,19 +77,19 @@ async fn answer<T: DeserializeOwned>(sent: Result<reqwest::Response, reqwest::Er
             let cut = |error| ServiceError::new(ErrorCode::NetworkTimeout, format_args!("answer cut off: {error}"));
             Ok(response.json().await.map_err(cut)?)
         }
-        429 => Err(slow_down(&response).into()),
+        429 => Err(slow_down(who, &response).into()),
         // Documented refusals, before any effect.
         400 | 402 | 403 | 404 | 410 | 422 => match response.json::<Refusal>().await {
             Ok(refusal) => Err(refused(&refusal)),
             Err(_) => Err(ServiceError::new(ErrorCode::PaymentValidation, status).into()),
         },
         409 if seeded("M16") => Err(StepError::rejected("declined")),
-        401 => Err(ServiceError::new(ErrorCode::Unauthenticated, "the vendor does not know us").into()),
+        401 => Err(ServiceError::new(ErrorCode::Unauthenticated, format_args!("{who} does not know us")).into()),
         // In progress under the same key, or a server's trouble: nobody knows.
         409 | 500..=599 => {
-            Err(ServiceError::new(ErrorCode::ExternalFailure, format_args!("the vendor answered {status}")).into())
+            Err(ServiceError::new(ErrorCode::ExternalFailure, format_args!("{who} answered {status}")).into())
         }
-        _ => Err(ServiceError::new(ErrorCode::Internal, format_args!("the vendor answered {status}")).into()),
+        _ => Err(ServiceError::new(ErrorCode::Internal, format_args!("{who} answered {status}")).into()),
     }
 }
 
@@ -89,10 +98,11 @@ fn refused(Refusal { code, message }: &Refusal) -> StepError {
     StepError::rejected(format_args!("{code}: {message}"))
 }
 
-fn slow_down(response: &reqwest::Response) -> ServiceError {
+fn slow_down(who: &str, response: &reqwest::Response) -> ServiceError {
     let header = response.headers().get(reqwest::header::RETRY_AFTER);
     let seconds = header.and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok()).unwrap_or(1);
-    ServiceError::new(ErrorCode::RateLimited, "the vendor asks to slow down").after(Duration::from_secs(seconds))
+    ServiceError::new(ErrorCode::RateLimited, format_args!("{who} asks to slow down"))
+        .after(Duration::from_secs(seconds))
 }
 
 /// A reference as one part of a path.
@@ -116,7 +126,7 @@ impl PaymentVendor for HttpVendor {
 
     async fn query(&self, merchant_reference: &str) -> Result<Standing, StepError> {
         let url = format!("{}/payments/{}", self.base_url, part(merchant_reference)?);
-        answer(self.client.get(url).send().await).await
+        answer(THE_VENDOR, correlation::tell(self.client.get(url)).send().await).await
     }
 
     async fn cancel(&self, key: IdempotencyKey, merchant_reference: &str) -> Result<Cancellation, StepError> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use books::{Audit, Entry, EntryKind};
 pub use http::HttpVendor;
+pub(super) use http::answer;
 pub use local::{Behaviour, Delivery, LocalVendor, NotPending, Operation, SignedWebhook, Timing, WebhookSink};
 
 use super::classify::ErrorCode;
