@@ -13,6 +13,7 @@ pub mod line_items_confirmed;
 pub mod openapi;
 pub mod pii;
 pub mod policy;
+mod progress;
 pub mod repeat_program;
 pub mod role;
 pub mod schema;

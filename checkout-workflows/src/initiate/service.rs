@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_core::engine::{
-    EngineBuilder, HistoryTurn, OperatorError, OutcomeError, Resolution, SignalError, Signalled, StartError,
-};
+use saga_core::engine::{EngineBuilder, OperatorError, OutcomeError, Resolution, SignalError, Signalled, StartError};
 use saga_core::journal::{JournalError, SagaStatus};
 use saga_core::machine::{Record, Refused};
 use saga_core::{
-    BuildError, Checkpoint as _, CheckpointError, Definition, Digest, Engine, Op, SagaHandle, SagaId, SagaOutcome,
+    BuildError, Checkpoint as _, CheckpointError, Definition, Digest, Engine, SagaHandle, SagaId, SagaOutcome,
     Timestamp,
 };
 
@@ -21,10 +19,11 @@ use super::flags::{Audience, Flags};
 use super::kept::Kept;
 use super::line_items_confirmed::{Confirmed, Delivered, line_items_confirmed};
 use super::pii::PiiError;
+use super::progress::steps;
 use super::role::{Action, Forbidden, Principal};
 use super::schema::{
     Call, ExecutionContext, ExecutionContextStatus, InitiateCheckoutAccepted, InitiateCheckoutRequest,
-    InitiateCheckoutResponse, ReferenceId, StepContext, StepContextStatus, TaskName,
+    InitiateCheckoutResponse, ReferenceId, TaskName,
 };
 use super::sealed_request::{open_request, seal_request};
 use super::store::{PaymentGroup, StoreError};
@@ -308,9 +307,16 @@ impl InitiateService {
                     return kept.resume(caller).map(Box::new).map(Initiated::Answered);
                 }
                 let saga = self.saga(&id).await?;
-                caller.may(Action::Resume, &self.initiation(&saga).await?.request.user_id)?;
+                let owner = self.initiation(&saga).await?.request.user_id;
+                caller.may(Action::Resume, &owner)?;
+                let own = caller.user_id == owner;
                 self.resume(caller, &saga).await?;
-                self.answer(&id, &saga).await
+                Ok(match self.answer(&id, &saga).await? {
+                    Initiated::Answered(response) if !own => {
+                        Initiated::Answered(Box::new(response.without_client_secret()))
+                    }
+                    answered => answered,
+                })
             }
         }
     }
@@ -440,7 +446,8 @@ impl InitiateService {
         }
     }
 
-    /// An execution context, with the history of its steps.
+    /// An execution context, with the history of its steps. What the client proves itself with at the vendor is
+    /// for the checkout's owner alone.
     ///
     /// # Errors
     /// See [`InitiateError`].
@@ -451,6 +458,7 @@ impl InitiateService {
         let saga = self.saga(id).await?;
         let begin = self.initiation(&saga).await?;
         caller.may(Action::Read, &begin.request.user_id)?;
+        let own = caller.user_id == begin.request.user_id;
         let mut request = begin.request;
         open_request(&mut request, id, &self.flow.services.pii)?;
         let history = self.engine.history(saga.id()).await?.unwrap_or_default();
@@ -461,14 +469,15 @@ impl InitiateService {
             }
             _ => ExecutionContextStatus::Initialized,
         };
-        let (contexts, retry_timestamps) = steps(&history);
+        let (contexts, retry_timestamps) = steps(self.definition().plan(), &history);
+        let response: Option<InitiateCheckoutResponse> = saga.output_of(ANSWER).await?;
         let groups: Vec<PaymentGroup> = saga.output_of(GROUPS).await?.unwrap_or_default();
         Ok(ExecutionContext {
             execution_context_id: id.to_owned(),
             task_name: TaskName::InitiateCheckout,
             reference_ids: groups.into_iter().map(|group| ReferenceId { id: group.payment_group_id }).collect(),
             request_params: Box::new(request),
-            response: saga.output_of(ANSWER).await?,
+            response: if own { response } else { response.map(InitiateCheckoutResponse::without_client_secret) },
             contexts,
             status,
             retry_timestamps,
@@ -550,46 +559,6 @@ pub(super) fn differences(
     let names = one.keys().chain(other.keys().filter(|name| !one.contains_key(*name)));
     let differ = names.filter(|name| *name != "executionContextId" && one.get(*name) != other.get(*name));
     Ok(differ.cloned().collect())
-}
-
-/// What became of each step, and when attempts were repeated.
-fn steps(history: &[HistoryTurn]) -> (Vec<StepContext>, Vec<String>) {
-    let mut steps: Vec<StepContext> = Vec::new();
-    let mut retries = Vec::new();
-    for turn in history {
-        let at = turn.at.to_utc().to_rfc3339();
-        for record in &turn.records {
-            let (step, status, error) = match record {
-                Record::Begun { step, op: Op::Run, attempt, .. } => {
-                    if *attempt > 1 {
-                        retries.push(at.clone());
-                    }
-                    (step, StepContextStatus::Started, None)
-                }
-                Record::Locking { step, .. } | Record::Sleeping { step, .. } => {
-                    (step, StepContextStatus::Started, None)
-                }
-                Record::Done { step, .. } => (step, StepContextStatus::Succeeded, None),
-                Record::Failed { step, op: Op::Run, fault, .. } => {
-                    (step, StepContextStatus::Failed, Some(fault.message.clone()))
-                }
-                Record::Compensated { step, .. } => (step, StepContextStatus::Compensated, None),
-                _ => continue,
-            };
-            let known = steps.iter().position(|known| known.step == step.as_str());
-            let at_step = known.unwrap_or_else(|| {
-                let (step, status) = (step.to_string(), StepContextStatus::Started);
-                steps.push(StepContext { step, status, attempts: 0, error: None, ended_at: None });
-                steps.len() - 1
-            });
-            let known = &mut steps[at_step];
-            known.attempts += u32::from(matches!(record, Record::Begun { .. }));
-            known.status = status;
-            known.error = error.or(known.error.take());
-            known.ended_at = (status != StepContextStatus::Started).then(|| at.clone());
-        }
-    }
-    (steps, retries)
 }
 
 impl From<ServiceError> for InitiateError {

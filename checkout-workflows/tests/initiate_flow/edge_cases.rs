@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use checkout_workflows::initiate::classify::ErrorCode;
-use checkout_workflows::initiate::schema::ExecutionContextStatus as Status;
+use checkout_workflows::initiate::schema::{ExecutionContextStatus as Status, StepContextStatus};
 use checkout_workflows::initiate::service::InitiateError;
 use checkout_workflows::initiate::vendor::{Behaviour, DeclineCode, EntryKind, Operation};
 use saga_core::engine::Signalled;
@@ -41,6 +41,10 @@ async fn cod_path_collects_nothing_online() {
     assert_eq!(response.payment_details, None);
     assert_eq!(status_at_the_end(&service, "ctx_1").await, Status::Completed);
     assert!(world.vendor.ledger().is_empty());
+    let context = service.execution_context(&customer(), "ctx_1").await.unwrap();
+    let skipped = context.contexts.iter().filter(|step| step.status == StepContextStatus::Skipped);
+    let skipped: Vec<&str> = skipped.map(|step| step.step.as_str()).collect();
+    assert_eq!(skipped, ["5-create-payment-request", "9-payment", "schedule-settlement"]);
     let group = world.stores.payment_groups.of_context("ctx_1").await.unwrap().remove(0);
     assert_eq!(group.state.as_str(), "ACTIVE", "cash is collected at the door");
 }

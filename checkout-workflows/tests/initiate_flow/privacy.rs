@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use checkout_workflows::initiate::schema::ExecutionContextStatus as Status;
+use checkout_workflows::initiate::role::{Principal, Role};
+use checkout_workflows::initiate::schema::{Call, ExecutionContextStatus as Status};
+use checkout_workflows::initiate::service::Initiated;
 use serde_json::{Value, json};
 
-use crate::world::{NEW_PLAN, World, call, customer, initiate, saga, status_at_the_end, until};
+use crate::world::{NEW_PLAN, World, call, customer, headers, initiate, saga, status_at_the_end, until};
 
 const ADDRESS: &str = "ADDRESS-MARKER-17";
 const METHOD: &str = "METHOD-MARKER-18";
@@ -66,4 +68,25 @@ async fn the_clients_token_for_the_vendor_is_not_kept_with_the_execution_context
     status_at_the_end(&service, "ctx_1").await;
     let row = world.stores.execution_contexts.get("ctx_1").await.unwrap().unwrap();
     assert!(!row.response.unwrap().contains(&token));
+}
+
+#[tokio::test]
+async fn the_clients_token_for_the_vendor_is_shown_to_the_checkouts_owner_alone() {
+    let world = World::new().await;
+    let service = world.open().await;
+    initiate(&service, call(NEW_PLAN, "ctx_1", marked)).await.unwrap();
+    let admin = Principal { user_id: "ops".to_owned(), role: Role::Admin };
+    let shown = async |caller: &Principal| {
+        let context = service.execution_context(caller, "ctx_1").await.unwrap();
+        let response = serde_json::to_value(context.response.unwrap()).unwrap();
+        response["paymentDetails"]["vendorTransactionInfo"]["processPaymentViaSDKParams"].clone()
+    };
+    let (own, others) = (shown(&customer()).await, shown(&admin).await);
+    assert!(own["clientAuthToken"].is_string(), "{own}");
+    assert_eq!(others.get("clientAuthToken"), None);
+    assert_eq!(others["vendorTransactionId"], own["vendorTransactionId"], "the rest is what there is to see");
+    let resume = Call::from_json(br#"{"executionContextId":"ctx_1"}"#).unwrap();
+    let resumed = service.initiate(&admin, resume, headers()).await.unwrap();
+    let Initiated::Answered(resumed) = resumed else { unreachable!("{resumed:?}") };
+    assert!(!serde_json::to_string(&resumed).unwrap().contains("clientAuthToken"));
 }

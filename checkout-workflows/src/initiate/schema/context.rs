@@ -89,7 +89,7 @@ pub enum StepContextStatus {
     Started,
     /// It was done; a resumed execution goes on after it.
     Succeeded,
-    /// It was not needed: cash, or nothing to pay.
+    /// It was not taken, because there was nothing for it to do: cash, nothing to pay, nothing to wait for.
     Skipped,
     /// It failed.
     Failed,

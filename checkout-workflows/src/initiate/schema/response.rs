@@ -30,6 +30,18 @@ pub struct InitiateCheckoutResponse {
     pub execution_context_id: Option<String>,
 }
 
+impl InitiateCheckoutResponse {
+    /// The answer for anybody but the client that is to pay: without what it proves itself with at the vendor.
+    #[must_use]
+    pub fn without_client_secret(mut self) -> Self {
+        let info = self.payment_details.as_mut().map(|details| &mut details.vendor_transaction_info);
+        if let Some(params) = info.and_then(|info| info.process_payment_via_sdk_params.as_mut()) {
+            params.client_auth_token = None;
+        }
+        self
+    }
+}
+
 /// The answer when the checkout goes on in the background.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -53,12 +53,7 @@ pub(crate) fn complete(
         let s = s.clone();
         async move {
             // The client's token for the vendor is nothing to keep.
-            let mut kept = response.clone();
-            if let Some(details) = &mut kept.payment_details
-                && let Some(params) = &mut details.vendor_transaction_info.process_payment_via_sdk_params
-            {
-                params.client_auth_token = None;
-            }
+            let kept = response.clone().without_client_secret();
             // Without the flag, only the journal answers again, for as long as it keeps the saga.
             let kept = begin.flags.execution_context_persistence.then_some(kept);
             let text = serde_json::to_string(&kept)?;
