@@ -121,6 +121,8 @@ async fn an_operator_finds_reads_and_decides() {
     assert!(shown.contains("retry by ann: back") && shown.contains("rolled back"), "{shown}");
 
     let fourth = sagas[3].id();
+    let refused = ctl(&client, &format!("retry-now {fourth} --actor ann --reason hurry"), false).await.unwrap_err();
+    assert!(refused.contains("nothing of the saga waits for its next attempt"), "it waits for a signal: {refused}");
     let picture = ctl(&client, &format!("diagram {fourth}"), false).await.unwrap();
     assert!(picture.starts_with("flowchart TD") && picture.contains("class s0 done"), "{picture}");
     let picture = ctl(&client, "diagram pay --dot", false).await.unwrap();

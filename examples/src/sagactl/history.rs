@@ -85,6 +85,7 @@ impl Attempts {
             Record::CancelRefused { actor, reason } => {
                 self.push("", format!("cancellation by {actor} came too late: {reason}"), at, "");
             }
+            Record::RetriedNow { actor, reason } => self.push("", format!("retry now by {actor}"), at, reason),
             Record::Signalled { name, .. } => self.push("", format!("signal {name}"), at, ""),
             Record::Unread { id, error } => self.push("", format!("message {id} was not taken: {error}"), at, ""),
             Record::NeedsAttention { step, op, reason, error } => {

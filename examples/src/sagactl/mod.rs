@@ -76,6 +76,14 @@ pub enum Command {
     },
     /// Try the step, or its compensation, again, with a fresh budget of attempts.
     Retry(Decision),
+    /// Try at once what has failed and waits for its next attempt.
+    RetryNow {
+        /// The saga's id.
+        saga: SagaId,
+        /// Who wants it, and why.
+        #[command(flatten)]
+        who: Who,
+    },
     /// Ask the participant of a pivot once more whether it happened.
     Probe(Decision),
     /// Go on without the step, or without its compensation, which was done by hand.
@@ -335,6 +343,10 @@ pub async fn run(engine: &Engine, command: Command, as_json: bool) -> Result<Str
         Command::Check => check(&engine.check().await?, as_json),
         Command::Verify { saga } => verify::verify(engine, saga, as_json).await,
         Command::Retry(decision) => decide(engine, decision, Resolution::Retry).await,
+        Command::RetryNow { saga, who } => {
+            engine.operator().retry_now(saga, &who.actor, &who.reason).await?;
+            Ok(format!("{saga} was told: what waits for its next attempt is tried as soon as a worker gets to it"))
+        }
         Command::Probe(decision) => decide(engine, decision, Resolution::Probe).await,
         Command::Skip(decision) => decide(engine, decision, Resolution::Skip).await,
         Command::NotApplied(decision) => decide(engine, decision, Resolution::NotApplied).await,

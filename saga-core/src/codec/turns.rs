@@ -196,6 +196,7 @@ fn payload_of(record: &mut Record) -> Option<(&'static str, &str, &mut Payload)>
         | Record::SoftFailed { .. }
         | Record::Halted { .. }
         | Record::CancelRefused { .. }
+        | Record::RetriedNow { .. }
         | Record::Unread { .. }
         | Record::TurnedBack { .. }
         | Record::Compensated { .. }
@@ -217,6 +218,7 @@ fn payload_of_mail(mail: &mut Mail) -> Option<(&'static str, &str, &mut Payload)
         Mail::ChildEnded { step, end: ChildEnd::Completed(output) } => Some((CHILD, step.as_str(), output)),
         Mail::ChildEnded { end: ChildEnd::RolledBack(_), .. }
         | Mail::Cancel { .. }
+        | Mail::RetryNow { .. }
         | Mail::Recall
         | Mail::Release
         | Mail::Locked { .. } => None,

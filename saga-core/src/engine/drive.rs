@@ -29,6 +29,9 @@ use crate::time::Timestamp;
 /// parked. A second is what parking and claiming again would cost a busy journal anyway.
 const STAY_MAX: Duration = Duration::from_secs(1);
 
+/// How patiently a saga is taken up anew whose turn the journal has refused: about a second.
+const REFUSED_DELAY: u32 = 7;
+
 type Running = FuturesUnordered<Pin<Box<dyn Future<Output = (Attempt, Report)> + Send>>>;
 
 /// Why the driver let go of a saga.
@@ -115,6 +118,7 @@ impl Driver {
                 saga.id = %self.saga.id,
                 saga.definition = %self.saga.blueprint.name,
                 saga.version = self.saga.blueprint.version,
+                saga.key = self.saga.told_key(),
             );
             let exit = self.drive().instrument(span).await;
             self.leave(permit.take());
@@ -206,6 +210,8 @@ impl Driver {
             }
             Written::Refused => {
                 error!(saga.id = %self.saga.id, "the journal refuses the saga's turn; it stays as it is");
+                // Taken up anew, it may well be refused anew: not as fast as the processor can.
+                self.pause(outage_delay(REFUSED_DELAY)).await;
                 self.hold.give_up();
                 return Err(Stop::Lost);
             }
@@ -256,6 +262,15 @@ impl Driver {
         if !opened.is_empty() {
             opened.iter().for_each(|reason| telemetry::dead_lettered(definition, *reason));
             self.inner.alerts.notify_one();
+        }
+    }
+
+    /// Waits, unless the lease is lost or the worker stops.
+    async fn pause(&mut self, pause: Duration) {
+        tokio::select! {
+            () = self.incarnation.lost.cancelled() => {}
+            () = self.inner.draining.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 

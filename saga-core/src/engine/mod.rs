@@ -145,6 +145,10 @@ impl Engine {
     /// Starts a saga, durably: once this has returned, the saga reaches an end as long as some worker
     /// runs. Starting again with the same key and input returns the same saga.
     ///
+    /// The key is no secret: it stands in the journal as it is, whatever codec the definition has, and in the span
+    /// `saga.run` (as `saga.key`) unless the definition's codec encrypts. Choose one without personal data: an
+    /// order's id rather than an e-mail address.
+    ///
     /// A worker runs the saga at once, unless all its slots are taken; a client leaves it to workers.
     /// The saga that is found under an old key may run on another version of the definition; its handle then
     /// answers [`OutcomeError::OtherVersion`]. Ask with that version: [`Engine::find`] takes the definition.

@@ -104,6 +104,36 @@ impl Operator {
         }
     }
 
+    /// Has what has failed, and waits for its next attempt at a later time, tried at once: for a participant that
+    /// is back before a patient policy would ask it again. It costs an attempt like any other and grants no new
+    /// ones, and a breaker that is open, or a rate, is still waited for. Journalled with who and why; asking
+    /// twice is asking once.
+    ///
+    /// # Errors
+    /// [`OperatorError::Refused`] with [`Refused::NoRetryPending`] when nothing of the saga waits for an attempt:
+    /// what waits for a human is decided by [`Operator::resolve`].
+    pub async fn retry_now(&self, saga: SagaId, actor: &str, reason: &str) -> Result<(), OperatorError> {
+        let refused = |source| OperatorError::Refused { saga, source };
+        if actor.trim().is_empty() || reason.trim().is_empty() {
+            return Err(refused(Refused::NoReason));
+        }
+        let summary = self.inner.journal.summary(saga).await;
+        let summary = summary.map_err(|source| OperatorError::Journal { saga, source })?;
+        let header = summary.ok_or(OperatorError::NotFound { saga })?.header;
+        let (_, known) = self.load(saga).await?;
+        if !known.state().awaits_retry() {
+            return Err(refused(Refused::NoRetryPending));
+        }
+        let mail = Mail::RetryNow { actor: actor.to_owned(), reason: reason.to_owned() };
+        // Told in the same state it is the same message: whoever asks twice is heard once.
+        let id = format!("retry-now {}", known.state().turns());
+        match send(&self.inner, &header.definition, &header.key, id, &mail).await {
+            Ok(Sent::Accepted | Sent::Duplicate) => Ok(()),
+            Ok(Sent::TooLate) => Err(refused(Refused::NoRetryPending)),
+            Err(source) => Err(OperatorError::NotSent { saga, source }),
+        }
+    }
+
     /// Lets a saga go on that was set aside as a whole because its history could not be read, after a
     /// binary was deployed that can.
     ///

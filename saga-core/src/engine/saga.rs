@@ -74,6 +74,12 @@ impl Saga {
         Ok(Self::with_state(history.header.id, &history.header.key, blueprint, state))
     }
 
+    /// The start key, for the log; nothing of a definition that keeps its payloads secret, whose keys may well
+    /// be secret too.
+    pub(crate) fn told_key(&self) -> Option<&str> {
+        (!self.blueprint.is_secret()).then_some(&*self.key)
+    }
+
     fn with_state(id: SagaId, key: &str, blueprint: Arc<Blueprint>, state: SagaState) -> Self {
         Self {
             id,

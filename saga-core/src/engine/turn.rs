@@ -146,6 +146,7 @@ impl Saga {
                 | Record::SoftFailed { .. }
                 | Record::Halted { .. }
                 | Record::CancelRefused { .. }
+                | Record::RetriedNow { .. }
                 | Record::Signalled { .. }
                 | Record::Unread { .. }
                 | Record::Watched { .. }

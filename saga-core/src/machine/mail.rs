@@ -23,6 +23,13 @@ pub enum Mail {
         /// Why.
         reason: String,
     },
+    /// Try at once what waits for its next attempt.
+    RetryNow {
+        /// Who wants it.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
     /// Something has happened that a step may wait for.
     Signal {
         /// What.
@@ -84,6 +91,8 @@ impl SagaState {
                     Record::CancelRefused { actor, reason }
                 }
             }
+            Mail::RetryNow { actor, reason } if self.awaits_retry() => Record::RetriedNow { actor, reason },
+            Mail::RetryNow { .. } => unread("nothing waits for its next attempt any more"),
             Mail::Signal { name, payload } => Record::Signalled { name, payload, id: id.to_owned() },
             Mail::Locked { step, tokens } => match Locks::from(tokens).encode() {
                 Ok(output) if self.waits_for_locks(&step) => Record::Done { step, output },
@@ -100,6 +109,12 @@ impl SagaState {
     #[must_use]
     pub fn can_cancel(&self) -> bool {
         self.direction() == Direction::Forward
+    }
+
+    /// Whether something has failed and waits for its next attempt, at a later time.
+    #[must_use]
+    pub fn awaits_retry(&self) -> bool {
+        !self.direction().is_end() && self.steps().iter().any(super::step_state::StepState::awaits_retry)
     }
 
     /// What has been signalled under this name and no step has taken, oldest first.

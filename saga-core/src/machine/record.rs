@@ -138,6 +138,13 @@ pub enum Record {
         /// Why.
         reason: String,
     },
+    /// An operator had what waits for its next attempt tried at once.
+    RetriedNow {
+        /// Who.
+        actor: String,
+        /// Why.
+        reason: String,
+    },
     /// Something was signalled. It is kept until a step takes it.
     Signalled {
         /// What.

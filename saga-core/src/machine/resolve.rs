@@ -53,6 +53,11 @@ pub enum Refused {
         /// Where it is heading.
         direction: Direction,
     },
+    /// Nothing of the saga waits for a later attempt.
+    #[error(
+        "nothing of the saga waits for its next attempt: it runs, is over, or waits for something else; what waits for a human is retried by its step"
+    )]
+    NoRetryPending,
     /// The saga as a whole does not wait for a human.
     #[error("the saga was not set aside: name the step that waits")]
     NotSetAside,

@@ -3,7 +3,7 @@
 use super::mail::Signalled;
 use super::phase::{Event, Phase, next_phase};
 use super::record::{AttentionReason, Halt, Parent, ProbeAnswer, Record, Resolution};
-use super::step_state::StepState;
+use super::step_state::{AT_ONCE, StepState};
 use crate::checkpoint::{Digest, Payload};
 use crate::definition::{Kind, Plan};
 use crate::fault::{Class, Effect, Fault};
@@ -278,6 +278,11 @@ impl SagaState {
             Record::SoftFailed { step } => self.shift(step, Event::SoftFail).map(drop),
             Record::Halted { cause } => self.halt(cause),
             Record::CancelRefused { .. } | Record::Unread { .. } => Ok(()),
+            Record::RetriedNow { .. } => {
+                let waiting = self.steps.iter_mut().filter(|step| step.awaits_retry());
+                waiting.for_each(|step| step.due = Some(AT_ONCE));
+                Ok(())
+            }
             Record::Signalled { name, payload, id } => {
                 let (name, payload, id) = (name.clone(), payload.clone(), id.clone());
                 self.signals.push(Signalled { name, payload, id });
@@ -535,7 +540,7 @@ impl SagaState {
         match resolution {
             Resolution::Retry => {
                 // Due at once, with a fresh budget; the total goes on.
-                state.due = (event != Event::Reset).then_some(Timestamp::from_micros(0));
+                state.due = (event != Event::Reset).then_some(AT_ONCE);
                 state.tally_mut(op).grant();
                 // The operator accepts the input as it is now.
                 state.input = None;

@@ -6,6 +6,9 @@ use crate::fault::Fault;
 use crate::id::{Op, StepName};
 use crate::time::Timestamp;
 
+/// When something is due that an operator wants now, whatever the time is.
+pub(super) const AT_ONCE: Timestamp = Timestamp::from_micros(0);
+
 /// What is known of one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepState {
@@ -162,6 +165,34 @@ impl StepState {
     #[must_use]
     pub fn due(&self) -> Option<Timestamp> {
         self.due
+    }
+
+    /// Whether it has failed and waits for its next attempt, its next probe, or the next attempt to undo it, at a
+    /// later time. What waits for a time of its own, a signal or a lock has not failed.
+    #[must_use]
+    pub fn awaits_retry(&self) -> bool {
+        let put_off = self.due.is_some_and(|due| due > AT_ONCE);
+        match self.phase {
+            Phase::Waiting => put_off && self.run.attempts > 0,
+            Phase::ProbeWaiting | Phase::UndoWaiting => put_off,
+            Phase::Pending
+            | Phase::Open
+            | Phase::Running
+            | Phase::Blocked
+            | Phase::Done
+            | Phase::SoftFailed
+            | Phase::Skipped
+            | Phase::NotApplied
+            | Phase::Unknown
+            | Phase::Probing
+            | Phase::Undoing
+            | Phase::UndoFailed
+            | Phase::UndoBlocked
+            | Phase::Undone
+            | Phase::Watching
+            | Phase::Delegated
+            | Phase::Recalling => false,
+        }
     }
 
     /// How its compensation, or the question whether its effect came late, last failed.

@@ -117,6 +117,7 @@ fn audit(turns: &[HistoryTurn], found: &mut Vec<Violation>) {
         let (what, step, actor, reason) = match record {
             Record::Resolved { step, actor, reason, .. } => ("a decision", step.as_ref(), actor, reason),
             Record::Halted { cause: Halt::Cancelled { actor, reason } } => ("a cancellation", None, actor, reason),
+            Record::RetriedNow { actor, reason } => ("a retry at once", None, actor, reason),
             Record::CancelRefused { actor, reason } => ("a refused cancellation", None, actor, reason),
             _ => continue,
         };

@@ -35,6 +35,12 @@ pub(super) fn check(evidence: &Evidence<'_>, found: &mut Vec<Violation>) {
                 Record::Resolved { step: Some(step), resolution: Resolution::Retry, .. } => {
                     put_off(&mut due, step, None)
                 }
+                // What has failed goes on at once; what waits for a time of its own does not.
+                Record::RetriedNow { .. } => {
+                    let kind = |step: &StepName| evidence.plan.find(step).map(|at| evidence.plan.steps()[at].kind);
+                    due.retain(|step, _| kind(step).is_some_and(Kind::is_pure));
+                    None
+                }
                 // On the way back nothing waits for its time any more.
                 Record::TurnedBack { .. } | Record::Halted { .. } => {
                     due.clear();

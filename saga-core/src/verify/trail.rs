@@ -86,6 +86,7 @@ impl Walk<'_> {
             | Record::SoftFailed { .. }
             | Record::Halted { .. }
             | Record::CancelRefused { .. }
+            | Record::RetriedNow { .. }
             | Record::Signalled { .. }
             | Record::FollowedUp { .. }
             | Record::Unread { .. }

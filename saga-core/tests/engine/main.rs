@@ -19,6 +19,7 @@ mod late;
 mod locking;
 mod observed;
 mod publishing;
+mod retry_now;
 mod rooms;
 mod schedules;
 mod signals;

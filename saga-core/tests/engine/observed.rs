@@ -94,6 +94,7 @@ async fn every_saga_and_every_attempt_has_a_span_that_says_which() {
     assert!(!runs.is_empty());
     for run in runs {
         assert_eq!((&*run["saga.id"], &*run["saga.definition"], &*run["saga.version"]), (&*id, "spanned", "7"));
+        assert_eq!(run["saga.key"], "\"k\"");
     }
     let attempts: Vec<_> = named("saga.step").into_iter().map(|f| (f["saga.attempt"].clone(), f)).collect();
     assert_eq!(attempts.iter().map(|(attempt, _)| &**attempt).collect::<Vec<_>>(), ["1", "2"]);

@@ -53,6 +53,7 @@ fn records() -> Vec<Record> {
             Record::Compensated { step: step(), watch_at: Some(STARTED_AT) },
         ]);
     }
+    records.push(Record::RetriedNow { actor: "ann".to_owned(), reason: "it is back".to_owned() });
     records.extend([Record::TurnedBack { step: None }, Record::Completed, Record::RolledBack]);
     records
 }

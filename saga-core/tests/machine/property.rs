@@ -68,6 +68,7 @@ fn no_saga_breaks_a_promise_whatever_happens_to_it() {
             "signal timed out",
             "cancelled",
             "cancel refused",
+            "retried now",
             "key expired",
             "followed up",
             "locked",
@@ -164,6 +165,7 @@ impl Run {
             match self.rng.u8(..) {
                 0..3 => self.tell(Mail::Cancel { actor: "ann".to_owned(), reason: "why not".to_owned() }),
                 20..30 if self.state.parent().is_some() => _ = self.hear(),
+                30..40 => self.tell(Mail::RetryNow { actor: "ann".to_owned(), reason: "it is back".to_owned() }),
                 3..12 => self.tell(Mail::Signal { name: "s".to_owned(), payload: payload() }),
                 _ => {}
             }
@@ -411,6 +413,7 @@ impl Run {
                 self.seen.push(if *cause == Halt::Deadline { "halted" } else { "cancelled" });
             }
             Record::CancelRefused { .. } => self.seen.push("cancel refused"),
+            Record::RetriedNow { .. } => self.seen.push("retried now"),
             Record::Done { step, output } if self.state.planned(&self.plan, self.index(step)).signal.is_some() => {
                 let taken = output.as_json() != "null";
                 self.seen.push(if taken { "signal taken" } else { "signal timed out" });

@@ -52,6 +52,7 @@ fn tell(label: &dyn Fn(&str) -> String, record: &Record) -> String {
         Record::SoftFailed { step } => format!("the saga goes on without {}", label(step.as_str())),
         Record::Halted { cause } => format!("the saga is to turn back: {cause}"),
         Record::CancelRefused { .. } => "it cannot be cancelled any more".to_owned(),
+        Record::RetriedNow { .. } => "a human has it tried again at once".to_owned(),
         Record::Signalled { name, .. } => format!("{name} was signalled"),
         Record::FollowedUp { .. } => "a signal came too late: another saga sees to it".to_owned(),
         Record::Unread { .. } => "a message could not be read".to_owned(),
