@@ -121,7 +121,7 @@ impl Operator {
         let summary = summary.map_err(|source| OperatorError::Journal { saga, source })?;
         let header = summary.ok_or(OperatorError::NotFound { saga })?.header;
         let (_, known) = self.load(saga).await?;
-        if !known.state().awaits_retry() {
+        if !known.state().is_put_off() {
             return Err(refused(Refused::NoRetryPending));
         }
         let mail = Mail::RetryNow { actor: actor.to_owned(), reason: reason.to_owned() };

@@ -91,7 +91,7 @@ impl SagaState {
                     Record::CancelRefused { actor, reason }
                 }
             }
-            Mail::RetryNow { actor, reason } if self.awaits_retry() => Record::RetriedNow { actor, reason },
+            Mail::RetryNow { actor, reason } if self.is_put_off() => Record::RetriedNow { actor, reason },
             Mail::RetryNow { .. } => unread("nothing waits for its next attempt any more"),
             Mail::Signal { name, payload } => Record::Signalled { name, payload, id: id.to_owned() },
             Mail::Locked { step, tokens } => match Locks::from(tokens).encode() {
@@ -113,8 +113,8 @@ impl SagaState {
 
     /// Whether something has failed and waits for its next attempt, at a later time.
     #[must_use]
-    pub fn awaits_retry(&self) -> bool {
-        !self.direction().is_end() && self.steps().iter().any(super::step_state::StepState::awaits_retry)
+    pub fn is_put_off(&self) -> bool {
+        !self.direction().is_end() && self.steps().iter().any(super::step_state::StepState::is_put_off)
     }
 
     /// What has been signalled under this name and no step has taken, oldest first.

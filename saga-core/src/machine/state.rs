@@ -279,7 +279,7 @@ impl SagaState {
             Record::Halted { cause } => self.halt(cause),
             Record::CancelRefused { .. } | Record::Unread { .. } => Ok(()),
             Record::RetriedNow { .. } => {
-                let waiting = self.steps.iter_mut().filter(|step| step.awaits_retry());
+                let waiting = self.steps.iter_mut().filter(|step| step.is_put_off());
                 waiting.for_each(|step| step.due = Some(AT_ONCE));
                 Ok(())
             }

@@ -170,7 +170,7 @@ impl StepState {
     /// Whether it has failed and waits for its next attempt, its next probe, or the next attempt to undo it, at a
     /// later time. What waits for a time of its own, a signal or a lock has not failed.
     #[must_use]
-    pub fn awaits_retry(&self) -> bool {
+    pub fn is_put_off(&self) -> bool {
         let put_off = self.due.is_some_and(|due| due > AT_ONCE);
         match self.phase {
             Phase::Waiting => put_off && self.run.attempts > 0,

@@ -165,7 +165,6 @@ impl Run {
             match self.rng.u8(..) {
                 0..3 => self.tell(Mail::Cancel { actor: "ann".to_owned(), reason: "why not".to_owned() }),
                 20..30 if self.state.parent().is_some() => _ = self.hear(),
-                30..40 => self.tell(Mail::RetryNow { actor: "ann".to_owned(), reason: "it is back".to_owned() }),
                 3..12 => self.tell(Mail::Signal { name: "s".to_owned(), payload: payload() }),
                 _ => {}
             }
@@ -674,6 +673,9 @@ impl Run {
         if wake_at.is_none() && blocked.is_empty() && self.state.steps().iter().any(waits) {
             return self.tell(Mail::Signal { name: "s".to_owned(), payload: payload() });
         }
+        if self.state.is_put_off() && self.rng.u8(..) < 40 {
+            return self.tell(Mail::RetryNow { actor: "ann".to_owned(), reason: "it is back".to_owned() });
+        }
         if (wake_at.is_none() || self.rng.bool()) && (blocked.is_empty() || self.rng.bool()) && self.hear() {
             return;
         }
@@ -862,7 +864,9 @@ fn random_kind(rng: &mut Rng, stage: usize, pivot: Option<usize>) -> Kind {
 
 fn random_step(rng: &mut Rng, index: usize, kind: Kind, after: Vec<usize>) -> StepPlan {
     let mut policy = || {
-        let retry = RetryPolicy::fixed(Duration::from_micros(10)).attempts(rng.u32(1..4));
+        // Policies count milliseconds: most attempts follow at once, some are put off.
+        let pause = Duration::from_millis(u64::from(index.is_multiple_of(4)));
+        let retry = RetryPolicy::fixed(pause).attempts(rng.u32(1..4));
         let retry = if rng.u8(0..6) == 0 { retry.within(Duration::from_millis(1)) } else { retry };
         let key_horizon = (rng.u8(0..6) == 0).then(|| Duration::from_micros(rng.u64(1..60)));
         Policy { key_horizon, ..Policy::new(retry, Duration::from_secs(1)) }
