@@ -16,6 +16,7 @@ use super::saga::{Saga, describe, moment};
 use super::{Inner, alert, housekeeping, relay, telemetry};
 use crate::id::SagaId;
 use crate::journal::{Claimed, History, JournalError, Lease, Received, SagaHeader};
+use crate::seeded::seeded;
 use crate::time::Timestamp;
 
 /// How many sagas one claim takes: enough to take over thousands within a second, few enough to
@@ -153,7 +154,10 @@ async fn work(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) {
             }
             Err(problem) => {
                 warn!(%problem, "no claim; trying again");
-                inner.claims.reconcile_next_round();
+                // It may have been made all the same, and only its answer lost.
+                if !seeded("M26") {
+                    inner.claims.reconcile_next_round();
+                }
                 outages += 1;
                 Instant::now() + outage_delay(outages)
             }
@@ -187,32 +191,32 @@ enum Round {
 
 /// Claims as many sagas as there are free slots, and starts their drivers.
 async fn claim(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) -> Result<Round, JournalError> {
-    let Some(mut permits) = slots(inner).await else { return Ok(Round::Partial { next_due_at: None }) };
+    let Some(mut slots) = slots(inner).await else { return Ok(Round::Partial { next_due_at: None }) };
     if inner.claims.take_reconcile() {
-        adopt_strays(inner, incarnation, &mut permits).await?;
+        adopt_strays(inner, incarnation, &mut slots).await?;
     }
     deliver(inner, incarnation).await?;
-    let limit = permits.len();
+    let limit = slots.num_permits();
     if limit == 0 {
         return Ok(Round::Full);
     }
     let (mut full, mut due) = (false, None);
     for (definitions, room) in wanted(inner) {
-        let limit = permits.len().min(room);
+        let limit = slots.num_permits().min(room);
         if limit == 0 {
             // Whoever leaves a full room tells; without a slot there is nothing to claim for.
-            full |= permits.is_empty();
+            full |= slots.num_permits() == 0;
             continue;
         }
         let claim = inner.journal.claim(incarnation.lease, &definitions, limit).await?;
-        full |= claim.sagas.len() == permits.len();
+        full |= claim.sagas.len() == slots.num_permits();
         due = [due, claim.next_due_at].into_iter().flatten().min();
         let taken_over = claim.sagas.iter().filter(|saga| saga.crashed).count();
         if taken_over > 0 {
             telemetry::taken_over(taken_over);
             info!(sagas = taken_over, epoch = %incarnation.epoch(), "took over sagas of a worker that is gone");
         }
-        take_in(inner, incarnation, claim.sagas, &mut permits).await;
+        take_in(inner, incarnation, claim.sagas, &mut slots).await;
     }
     Ok(if full { Round::Full } else { Round::Partial { next_due_at: due } })
 }
@@ -234,21 +238,20 @@ fn wanted(inner: &Inner) -> Vec<(Vec<(String, u32)>, usize)> {
     groups
 }
 
-/// Free slots, at least one: waits for it. None when the worker stops first.
-async fn slots(inner: &Inner) -> Option<Vec<OwnedSemaphorePermit>> {
-    let first = tokio::select! {
+/// Free slots, at least one: waits for it. None when the worker stops first. All are one permit, from which each
+/// saga's is split off: most rounds need none, and give it back at once.
+async fn slots(inner: &Inner) -> Option<OwnedSemaphorePermit> {
+    let mut slots = tokio::select! {
         biased;
         () = inner.draining.cancelled() => return None,
         first = inner.slots.clone().acquire_owned() => first.ok()?,
     };
-    let mut permits = vec![first];
-    while permits.len() < CLAIM_MAX {
-        match inner.slots.clone().try_acquire_owned() {
-            Ok(permit) => permits.push(permit),
-            Err(_) => break,
-        }
+    let more = u32::try_from(inner.slots.available_permits().min(CLAIM_MAX - 1)).unwrap_or(0);
+    // What others take in between is left to them: a smaller claim is followed by another.
+    if let Ok(more) = inner.slots.clone().try_acquire_many_owned(more) {
+        slots.merge(more);
     }
-    Some(permits)
+    Some(slots)
 }
 
 /// Sagas that the journal says are ours and that nobody here works on: the answer of a claim or a
@@ -256,16 +259,16 @@ async fn slots(inner: &Inner) -> Option<Vec<OwnedSemaphorePermit>> {
 async fn adopt_strays(
     inner: &Arc<Inner>,
     incarnation: &Arc<Incarnation>,
-    permits: &mut Vec<OwnedSemaphorePermit>,
+    slots: &mut OwnedSemaphorePermit,
 ) -> Result<(), JournalError> {
     let owned = inner.journal.owned(incarnation.lease).await?;
     let mut strays: Vec<SagaHeader> = owned.into_iter().filter(|saga| !incarnation.holds(saga.id)).collect();
-    if strays.len() > permits.len() {
-        strays.truncate(permits.len());
+    if strays.len() > slots.num_permits() {
+        strays.truncate(slots.num_permits());
         inner.claims.reconcile_next_round();
     }
     let strays = strays.into_iter().map(|header| Claimed { header, crashed: false }).collect();
-    take_in(inner, incarnation, strays, permits).await;
+    take_in(inner, incarnation, strays, slots).await;
     Ok(())
 }
 
@@ -274,7 +277,7 @@ async fn take_in(
     inner: &Arc<Inner>,
     incarnation: &Arc<Incarnation>,
     claimed: Vec<Claimed>,
-    permits: &mut Vec<OwnedSemaphorePermit>,
+    slots: &mut OwnedSemaphorePermit,
 ) {
     if claimed.is_empty() {
         return;
@@ -295,7 +298,7 @@ async fn take_in(
             // Its driver has parked it and still waits for the answer. Once it has let go, it is taken up.
             continue;
         };
-        let (Some(history), Some(permit)) = (histories.get(&id), permits.pop()) else {
+        let (Some(history), Some(slot)) = (histories.get(&id), slots.split(1)) else {
             error!(saga.id = %id, "the journal has the saga and not its history");
             continue;
         };
@@ -312,7 +315,7 @@ async fn take_in(
                 continue;
             }
         };
-        driver.spawn(permit);
+        driver.spawn(slot);
     }
 }
 

@@ -81,6 +81,8 @@ pub(crate) struct State {
     healed: bool,
     /// What is on no schedule goes wrong now and then.
     dice: Option<Dice>,
+    /// And with events more often than that.
+    event_dice: Option<Dice>,
     counts: HashMap<String, u32>,
     pub(crate) visited: Vec<Visited>,
     /// What went wrong, and where.
@@ -132,6 +134,11 @@ impl Sim {
     /// Has things go wrong by chance, in place of a schedule: about one point in `one_in`, and `most` at most.
     pub(crate) fn gamble(&self, seed: u64, one_in: u32, most: u32) {
         self.locked().dice = Some(Dice { rng: fastrand::Rng::with_seed(seed), one_in, left: most });
+    }
+
+    /// As [`Sim::gamble`], for events alone, and beside it.
+    pub(crate) fn gamble_on_events(&self, seed: u64, one_in: u32, most: u32) {
+        self.locked().event_dice = Some(Dice { rng: fastrand::Rng::with_seed(seed), one_in, left: most });
     }
 
     /// Has this go wrong as well.
@@ -220,7 +227,11 @@ impl State {
     fn visit(&mut self, point: Point, fates: &'static [Fate]) -> Option<Fate> {
         // What a human has put in order stays so.
         let fates = if self.healed { &[] } else { fates };
-        let fate = match &mut self.dice {
+        let dice = match point {
+            Point::Publish { .. } if self.event_dice.is_some() => &mut self.event_dice,
+            _ => &mut self.dice,
+        };
+        let fate = match dice {
             Some(_) if fates.is_empty() => None,
             Some(dice) => dice.roll(fates),
             None => self.schedule.fate(&point).filter(|fate| fates.contains(fate)),

@@ -137,7 +137,8 @@ impl Journal for NetJournal {
             let (store, definitions) = (store.clone(), definitions.clone());
             async move { store.claim(lease, &definitions, limit).await }
         };
-        self.0.call("claim", Nature::Once, make, |_| ()).await
+        let claim = self.0.call("claim", Nature::Once, make, |_| ()).await?;
+        if claim.sagas.is_empty() { Ok(claim) } else { self.0.claimed("claim", claim) }
     }
 
     async fn claim_one(&self, lease: Lease, saga: SagaId) -> Result<ClaimOne, JournalError> {
@@ -146,7 +147,8 @@ impl Journal for NetJournal {
             let store = store.clone();
             async move { store.claim_one(lease, saga).await }
         };
-        self.0.call("claim_one", Nature::Once, make, |_| ()).await
+        let claim = self.0.call("claim_one", Nature::Once, make, |_| ()).await?;
+        if matches!(claim, ClaimOne::Claimed(_)) { self.0.claimed("claim_one", claim) } else { Ok(claim) }
     }
 
     async fn owned(&self, lease: Lease) -> Result<Vec<SagaHeader>, JournalError> {

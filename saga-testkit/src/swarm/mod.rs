@@ -88,7 +88,8 @@ impl<F: Fn(&World, u64) -> Stage> Swarm<F> {
     /// # Panics
     /// When the stage does.
     pub fn run(&self, seed: u64) -> Voyage {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        // Time alone: nothing waits for a socket, and nobody has to look whether one is ready.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.unwrap_or_else(|problem| panic!("no runtime for the simulation: {problem}"));
         runtime.block_on(Box::pin(play::play(&self.set, seed)))
     }

@@ -155,6 +155,11 @@ impl Net {
         self.rng().i64(0..3_000_000)
     }
 
+    /// Whether nobody learns of a claim that took sagas: they are the worker's, and it does not know.
+    fn loses_claim(&self) -> bool {
+        !self.is_healed() && one_in(&mut self.rng(), self.weather.claim_one_in)
+    }
+
     async fn travel(&self) {
         let time = self.stall().unwrap_or_else(|| self.delay());
         tokio::time::sleep(time).await;
@@ -283,6 +288,16 @@ impl Line {
         self.net.travel().await;
         self.ready().await;
         answer
+    }
+
+    /// The answer to a claim that took sagas, which is lost more often than others: all that it took stands still
+    /// until the worker compares what it holds with the journal.
+    pub(super) fn claimed<T>(&self, method: &'static str, claim: T) -> Result<T, JournalError> {
+        if !self.net.loses_claim() {
+            return Ok(claim);
+        }
+        self.tell("lost claims", &format!("{method} took sagas, and its answer is lost"));
+        Err(lost(method))
     }
 
     fn tell(&self, fault: &'static str, text: &str) {

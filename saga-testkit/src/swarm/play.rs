@@ -27,6 +27,8 @@ const CALM: Duration = Duration::from_secs(2 * 60 * 60);
 const LOOK: Duration = Duration::from_millis(500);
 /// No run has more things go wrong with attempts, calls and events than this.
 const DICE_MAX: u32 = 60;
+/// And no more than this, beside them, with events.
+const EVENT_DICE_MAX: u32 = 30;
 /// The built-in saga that waits for a human because a signal came too late.
 const LATE_SIGNAL: &str = "late-signal";
 
@@ -61,6 +63,9 @@ pub(super) async fn play(set: &impl Fn(&World, u64) -> Stage, seed: u64) -> Voya
     let stage = set(&World { sim: sim.clone() }, rng.u64(..));
     if weather.dice_one_in > 0 {
         sim.gamble(rng.u64(..), weather.dice_one_in, DICE_MAX);
+    }
+    if weather.event_one_in > 0 {
+        sim.gamble_on_events(rng.u64(..), weather.event_one_in, EVENT_DICE_MAX);
     }
     sim.note(Entry::new(format!("seed {seed}: {weather:?}")));
     let net = Net::new(&sim, weather, rng.fork());

@@ -6,7 +6,7 @@ use super::Voyage;
 use crate::invariant::Problem;
 
 /// Each kind of fault that has to have fired among many seeds.
-const FAULTS: [&str; 22] = [
+const FAULTS: [&str; 25] = [
     "lost calls",
     "lost answers",
     "repeated calls",
@@ -27,7 +27,10 @@ const FAULTS: [&str; 22] = [
     "attempt unknown-with-effect",
     "call crash-before",
     "call crash-after",
+    "lost claims",
+    "event unsent",
     "event answer-lost",
+    "event crash-before",
     "event crash-after",
 ];
 /// Each thing that has to have been seen.

@@ -20,6 +20,10 @@ pub(super) struct Weather {
     pub(super) crash_one_in: u32,
     /// One attempt, call of a fake, or event in so many goes wrong.
     pub(super) dice_one_in: u32,
+    /// One event in so many goes wrong at the broker, beside those.
+    pub(super) event_one_in: u32,
+    /// One claim in so many that took sagas is not answered.
+    pub(super) claim_one_in: u32,
     /// How often a worker is frozen, killed, or stopped from outside.
     pub(super) blows: u32,
     /// Whether workers take their leases for longer, or shorter, than they are.
@@ -32,6 +36,7 @@ impl Weather {
         let mut sometimes = |rates: std::ops::Range<u32>| if rng.u32(0..4) == 0 { 0 } else { rng.u32(rates) };
         let (fail_one_in, stall_one_in) = (sometimes(5..60), sometimes(40..300));
         let (crash_one_in, dice_one_in, blows) = (sometimes(40..300), sometimes(2..15), sometimes(1..8));
+        let (event_one_in, claim_one_in) = (sometimes(2..8), sometimes(2..8));
         Self {
             workers: rng.usize(2..5),
             lease,
@@ -41,6 +46,8 @@ impl Weather {
             stall_one_in,
             crash_one_in,
             dice_one_in,
+            event_one_in,
+            claim_one_in,
             blows,
             skewed: rng.bool(),
         }

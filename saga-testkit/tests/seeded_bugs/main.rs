@@ -6,6 +6,7 @@
 
 mod journals;
 mod sagas;
+mod swarms;
 
 use saga_testkit::seeded::assert_caught;
 
@@ -43,4 +44,5 @@ caught! {
     compensations_side_by_side_are_caught: "M23" by sagas::all_goes_back, "compensations in reverse order";
     a_changed_definition_is_caught: "M24" by journals::a_changed_definition_is_refused, "it opened";
     a_new_key_without_proof_is_caught: "M25" by sagas::a_new_key_needs_proof, "v1:";
+    a_claim_that_nobody_knows_of_is_caught: "M26" by swarms::every_claim_is_known, "after the last fault";
 }
