@@ -258,6 +258,9 @@ impl Operator {
             let own = self.inner.incarnation().filter(|incarnation| incarnation.lease == lease);
             // Under this worker's own lease the journal would not tell its drivers from us.
             let hold = own.as_ref().map(|incarnation| incarnation.hold(saga));
+            // Whatever becomes of this, also when it is cancelled or an answer is lost: the worker looks afterwards
+            // whether the saga is left with it.
+            hold.iter().flatten().for_each(Hold::give_up);
             if !matches!(hold, Some(None)) {
                 let claimed = self.inner.journal.claim_one(lease, saga).await;
                 match claimed.map_err(|source| OperatorError::Journal { saga, source })? {

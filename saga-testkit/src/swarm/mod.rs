@@ -4,13 +4,14 @@
 //! Where [`explore`](mod@crate::explore) tries out everything that can go wrong with one saga and one worker, this
 //! throws dice: two to four engines as they run in production, on one journal in memory, on virtual time, with
 //!
-//! * calls to the journal that take their time, or longer than a lease; that are lost; whose answer is lost; that
-//!   are carried out twice; that are given up, and arrive seconds later all the same;
+//! * calls to the journal that take their time, or longer than a lease; that are lost; whose answer is lost, most of
+//!   all that of a claim; that are carried out twice; that are given up, and arrive seconds later all the same;
 //! * workers that are killed, between any two calls and in the midst of any step; frozen past their lease, and
 //!   thawed; stopped, and started again;
 //! * leases that end sooner than their worker thinks, and clocks that jump back. (Clocks that run ahead are not
 //!   there: an engine asks no wall clock, only the journal's answers and the time that has passed since.)
-//! * steps that fail in all the ways of a [`Fate`](crate::Fate), and a broker that does;
+//! * steps that fail in all the ways of a [`Fate`](crate::Fate), and a broker that does so more often still;
+//! * humans who answer dead letters in the midst of it;
 //! * signals that come before their saga, twice, late; starts under one key by two at a time.
 //!
 //! Then nothing goes wrong any more, a human answers the dead letters, and all sagas must come to their end. What

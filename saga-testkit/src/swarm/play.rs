@@ -29,6 +29,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const DICE_MAX: u32 = 60;
 /// And no more than this, beside them, with events.
 const EVENT_DICE_MAX: u32 = 30;
+/// How often a human looks in the midst of it.
+const MEDDLES: u32 = 6;
 /// The built-in saga that waits for a human because a signal came too late.
 const LATE_SIGNAL: &str = "late-signal";
 
@@ -180,7 +182,7 @@ impl Play {
     }
 
     /// Freezes, kills and stops workers, beside all that goes wrong by itself.
-    async fn storm(&self, time: Duration, rng: &mut Rng) {
+    async fn storm(self: &Arc<Self>, time: Duration, rng: &mut Rng) {
         let until = Instant::now() + time;
         let millis = u64::try_from(time.as_millis()).unwrap_or(1).max(1);
         let mut blows: Vec<u64> = (0..self.net.weather.blows).map(|_| rng.u64(0..millis)).collect();
@@ -189,9 +191,13 @@ impl Play {
         for blow in blows {
             tokio::time::sleep_until(began + Duration::from_millis(blow)).await;
             let slot = &self.slots[rng.usize(0..self.slots.len())];
-            let (what, kind) = match rng.u32(0..4) {
+            let (what, kind) = match rng.u32(0..6) {
                 0 | 1 => ("is frozen", "frozen workers"),
                 2 => ("is killed", "killed workers"),
+                3 | 4 => {
+                    tokio::spawn(self.clone().meddle());
+                    continue;
+                }
                 _ => ("is to stop", "stopped workers"),
             };
             self.net.fire(kind);
@@ -204,6 +210,18 @@ impl Play {
             }
         }
         tokio::time::sleep_until(until).await;
+    }
+
+    /// A human sees to what is open, in the midst of it, and gives up on the first problem.
+    async fn meddle(self: Arc<Self>) {
+        for _ in 0..MEDDLES {
+            let letters = self.letters().await.unwrap_or_default();
+            if !letters.is_empty() && !self.net.is_healed() {
+                self.net.fire("operators");
+                self.answer(&letters).await.ok();
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Waits until all is over, answering dead letters.

@@ -6,7 +6,7 @@ use super::Voyage;
 use crate::invariant::Problem;
 
 /// Each kind of fault that has to have fired among many seeds.
-const FAULTS: [&str; 25] = [
+const FAULTS: [&str; 26] = [
     "lost calls",
     "lost answers",
     "repeated calls",
@@ -18,6 +18,7 @@ const FAULTS: [&str; 25] = [
     "frozen workers",
     "killed workers",
     "stopped workers",
+    "operators",
     "attempt refused",
     "attempt unsent",
     "attempt request-lost",
