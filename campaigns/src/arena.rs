@@ -14,13 +14,14 @@ use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
 
 use crate::checker::{Facts, LeaseFacts, check};
-use crate::classes::{Class, Pooler};
+use crate::classes::{Class, Clock, Pooler};
 use crate::error::{CampaignError, io};
 use crate::gather::gather;
 use crate::ledger::{Ledger, LedgerServer, Rates};
-use crate::notes::{Notes, secret};
+use crate::notes::{Client, Notes, secret};
 use crate::proxy::{Knobs, Proxy, journal_commits};
 use crate::report::{ClassReport, Progress};
+use crate::sagas::Sagas;
 use crate::simulation;
 use crate::traffic::{Road, Traffic, connect};
 use crate::workers::{Launch, Workers};
@@ -52,6 +53,16 @@ pub struct Arena {
     pub fired: BTreeMap<&'static str, u64>,
     /// What is shown meanwhile.
     pub progress: Progress,
+    /// What the class's own clients were told.
+    pub notes: Notes,
+    /// What the class saw that must not be.
+    pub found: Vec<Violation>,
+    /// Where clients go.
+    pub road: Road,
+    /// The participants' ledger.
+    pub ledger: Ledger,
+    /// The server's clock, where the class has a hand on it.
+    pub clock: Option<Clock>,
     /// A directory of its own.
     pub dir: TempDir,
 }
@@ -73,6 +84,17 @@ impl Arena {
     pub async fn pause(&mut self, millis: std::ops::Range<u64>) {
         let wait = self.random.u64(millis);
         tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+
+    /// A client of the class's own.
+    ///
+    /// # Errors
+    /// When it cannot reach the journal.
+    pub async fn client(&mut self, prefix: String) -> Result<Client, CampaignError> {
+        let sagas = Sagas::new(self.ledger)?;
+        let engine = crate::traffic::engine(&self.road, &sagas).await?;
+        let random = fastrand::Rng::with_seed(self.random.u64(..));
+        Ok(Client { engine, sagas, random, prefix, card: secret(self.road.seed) })
     }
 
     /// Takes note of what the proxy has done.
@@ -108,6 +130,7 @@ pub async fn run(class: Class, seed: u64, scale: u64, limit: Duration) -> Result
     let injected = class.inject(&mut world.arena, scale, limit).await;
     world.arena.note_proxy();
     world.arena.progress.says("healing");
+    let own = world.arena.notes.started.len();
     let notes = match injected {
         Ok(()) => world.heal().await?,
         Err(error) => return Err(error),
@@ -119,8 +142,9 @@ pub async fn run(class: Class, seed: u64, scale: u64, limit: Duration) -> Result
     arena.progress.says("checking");
     let logs = arena.dir.path().join("logs");
     let facts = gather(&direct, Ledger::at(ledger.address()), ledger.book(), notes, &logs, &secret(seed)).await?;
-    let violations = check(&facts);
-    let mut report = summary(class, seed, &facts, healed.clone());
+    let mut violations = check(&facts);
+    violations.append(&mut arena.found);
+    let mut report = summary(class, seed, &facts, own, healed.clone());
     report.trivial.extend(class.unfired(scale, &healed));
     if !violations.is_empty() {
         report.evidence = Some(keep(class, seed, &facts, &violations, arena.dir)?);
@@ -141,7 +165,8 @@ struct World {
 impl World {
     async fn new(class: Class, seed: u64, progress: Progress) -> Result<Self, CampaignError> {
         progress.says("starting");
-        let cluster = class.cluster().await?;
+        let clock = class.clock()?;
+        let cluster = class.cluster(clock.as_ref()).await?;
         let database = cluster.database().await?;
         let direct = database.url().to_owned();
         PostgresJournal::connect(&direct).await?.close().await;
@@ -161,12 +186,29 @@ impl World {
             ledger: ledger.address(),
             logs,
             pooling,
+            environment: class.environment(),
         };
         let workers = Workers::start(launch, WORKERS)?;
         let road = Road { through, direct: direct.clone(), pooling, seed };
         let traffic = Traffic::start(&road, Ledger::at(ledger.address()));
         let random = fastrand::Rng::with_seed(seed);
-        let arena = Arena { cluster, database, workers, proxy, pooler, random, fired: BTreeMap::new(), progress, dir };
+        let (fired, notes, found, book) = (BTreeMap::new(), Notes::default(), Vec::new(), Ledger::at(ledger.address()));
+        let arena = Arena {
+            cluster,
+            database,
+            workers,
+            proxy,
+            pooler,
+            random,
+            fired,
+            progress,
+            notes,
+            found,
+            road,
+            ledger: book,
+            clock,
+            dir,
+        };
         Ok(Self { arena, ledger, traffic, direct })
     }
 
@@ -178,7 +220,8 @@ impl World {
             // A worker outlives every outage of its journal.
             *self.arena.fired.entry("workers_gave_up").or_default() += ended;
         }
-        let notes = self.traffic.stop().await?;
+        let mut notes = self.traffic.stop().await?;
+        notes.extend(std::mem::take(&mut self.arena.notes));
         let until = Instant::now() + HEALED_WITHIN;
         while Instant::now() < until && !self.is_over().await {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -201,7 +244,8 @@ impl World {
 const PROGRAM: &str = "/proc/self/exe";
 
 /// What happened, beside what is wrong.
-fn summary(class: Class, seed: u64, facts: &Facts, fired: BTreeMap<&'static str, u64>) -> ClassReport {
+/// `own` of the sagas are the class's, and not of all shapes.
+fn summary(class: Class, seed: u64, facts: &Facts, own: usize, fired: BTreeMap<&'static str, u64>) -> ClassReport {
     let mut report = ClassReport::new(class, seed);
     report.fired = fired.into_iter().map(|(fault, count)| (fault.to_owned(), count)).collect();
     let mut seen = |what: &str, count: usize| {
@@ -230,7 +274,7 @@ fn summary(class: Class, seed: u64, facts: &Facts, fired: BTreeMap<&'static str,
     ] {
         report.seen.insert(what.to_owned(), count);
     }
-    let enough = facts.sagas.len() >= MANY;
+    let enough = facts.sagas.len() >= MANY + own;
     let rare = ["effects_late", "null_undos", "late_refused", "late_signals"].into_iter().filter(|_| enough);
     for what in
         ["completed", "rolled_back", "probed", "answers_lost", "calls_lost", "locked", "events"].into_iter().chain(rare)

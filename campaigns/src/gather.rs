@@ -44,7 +44,7 @@ pub(crate) async fn gather(
     let sagas = Sagas::new(ledger)?;
     let journal = PostgresBuilder::from_url(direct)?.listen(false).open().await?;
     facts.sagas = read(&journal).await?;
-    let engine = sagas.register(Engine::builder(journal).client_only(), Holds::All).open().await?;
+    let engine = sagas.register(Engine::builder(journal).client_only(), Holds::Both).open().await?;
     let report = engine.verify(None).await?;
     facts.journal = report.violations;
     Ok(facts)
@@ -136,6 +136,7 @@ async fn read(journal: &saga_postgres::PostgresJournal) -> Result<Vec<SagaFacts>
             sagas.push(SagaFacts {
                 id: history.header.id,
                 definition: summary.header.definition.clone(),
+                version: summary.header.version,
                 key: summary.header.key.clone(),
                 status: summary.status,
                 turns: turns.collect::<Result<_, serde_json::Error>>()?,

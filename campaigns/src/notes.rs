@@ -48,6 +48,18 @@ pub struct Notes {
     pub odd: Vec<String>,
 }
 
+impl Notes {
+    /// Takes in another client's.
+    pub fn extend(&mut self, other: Self) {
+        let Self { tried, started, sent, repeated, odd } = other;
+        self.tried.extend(tried);
+        self.started.extend(started);
+        self.sent.extend(sent);
+        self.odd.extend(odd);
+        self.repeated += repeated;
+    }
+}
+
 /// What a secret looks like: seen anywhere, it has leaked.
 #[must_use]
 pub fn secret(seed: u64) -> String {
@@ -136,7 +148,8 @@ impl Client {
         }
     }
 
-    async fn start<O: Send + 'static>(
+    /// Starts one, again and again until it is acknowledged.
+    pub async fn start<O: Send + 'static>(
         &self,
         definition: impl Fn(&Sagas) -> &Definition<Order, O>,
         name: &'static str,
@@ -157,7 +170,8 @@ impl Client {
         }
     }
 
-    async fn signal(&self, key: &str, what: &str, notes: &mut Notes) {
+    /// Signals one, again and again until it is acknowledged.
+    pub async fn signal(&self, key: &str, what: &str, notes: &mut Notes) {
         let id = format!("{key}/{what}");
         loop {
             match self.engine.signal("payment", key, SIGNAL, &1_u64, &id).await {

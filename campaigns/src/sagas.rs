@@ -85,6 +85,8 @@ impl Compensation for Effect {
 pub struct Sagas {
     /// Reserves, authorizes, captures (the pivot), confirms, tells; its payloads are sealed.
     pub checkout: Definition<Order, ()>,
+    /// The next version of it, which looks once more before the money is taken.
+    pub checkout_2: Definition<Order, ()>,
     /// A step for each part of a list.
     pub batch: Definition<Order, i64>,
     /// Waits for a payment to be signalled.
@@ -116,6 +118,20 @@ pub enum Holds {
     All,
     /// Only `checkout`, `payment` and `refund`.
     Few,
+    /// All, and the next version of `checkout`.
+    Both,
+}
+
+impl Holds {
+    /// Its name, which is in the names of such workers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Few => "few",
+            Self::Both => "both",
+        }
+    }
 }
 
 /// The definitions that a worker with [`Holds::Few`] must never touch.
@@ -143,7 +159,8 @@ impl Sagas {
         let batch = batch(&effect)?;
         let refund = refund(&effect)?;
         Ok(Self {
-            checkout: checkout(&effect)?,
+            checkout: checkout(&effect, 1)?,
+            checkout_2: checkout(&effect, 2)?,
             payment: payment(&effect, &refund)?,
             shelf: shelf(&effect)?,
             parent: parent(&effect, &batch)?,
@@ -155,10 +172,11 @@ impl Sagas {
     /// Registers what a worker holds.
     #[must_use]
     pub fn register(&self, engine: EngineBuilder, holds: Holds) -> EngineBuilder {
-        let engine = engine.register(&self.checkout).register(&self.payment).register(&self.refund);
+        let few = |engine: EngineBuilder| engine.register(&self.checkout).register(&self.payment).register(&self.refund);
         match holds {
-            Holds::All => engine.register(&self.shelf).register(&self.parent).register(&self.batch),
-            Holds::Few => engine,
+            Holds::All => few(engine).register(&self.shelf).register(&self.parent).register(&self.batch),
+            Holds::Few => few(engine),
+            Holds::Both => self.register(engine, Holds::All).register(&self.checkout_2),
         }
     }
 }
@@ -171,14 +189,18 @@ fn judge(order: &Order) -> Result<(), StepError> {
     }
 }
 
-fn checkout(effect: &impl Fn(Resource) -> Effect) -> Result<Definition<Order, ()>, SagasError> {
-    let definition = Definition::build("checkout", 1, |saga, order| {
+fn checkout(effect: &impl Fn(Resource) -> Effect, version: u32) -> Result<Definition<Order, ()>, SagasError> {
+    let definition = Definition::build("checkout", version, |saga, order| {
         let goods = |order: Order| Work { amount: order.goods, script: order.script, ..Work::default() };
         let money = |order: Order| Work { amount: order.cents, script: order.script, ..Work::default() };
         let reserve = saga.compensatable("reserve", effect(Resource::Reservation).without_probe(), order.map(goods));
         let _ = reserve.retry(some(4)).compensation_retry(quick());
         let hold = saga.compensatable("authorize", effect(Resource::Hold), order.map(money));
         let _ = hold.retry(some(5)).compensation_retry(quick());
+        if version > 1 {
+            let look = step_fn(async |_, (order, _): (Order, i64)| Ok(order.cents));
+            let _ = saga.query("look-again", look, (order, hold)).retry(quick());
+        }
         let capture = saga.pivot("capture", effect(Resource::Capture), order.map(money));
         let _ = capture.retry(some(6));
         let _ = saga.retryable("confirm", effect(Resource::Sale), order.map(goods)).retry(quick());

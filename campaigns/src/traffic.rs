@@ -73,12 +73,7 @@ impl Traffic {
         self.stop.send_replace(true);
         let mut all = Notes::default();
         while let Some(notes) = self.clients.join_next().await {
-            let Notes { tried, started, sent, repeated, odd } = notes??;
-            all.tried.extend(tried);
-            all.started.extend(started);
-            all.sent.extend(sent);
-            all.odd.extend(odd);
-            all.repeated += repeated;
+            all.extend(notes??);
         }
         Ok(all)
     }
@@ -121,10 +116,10 @@ async fn orders(
     Ok(notes)
 }
 
-async fn engine(road: &Road, sagas: &Sagas) -> Result<Engine, CampaignError> {
+pub(crate) async fn engine(road: &Road, sagas: &Sagas) -> Result<Engine, CampaignError> {
     let journal = PostgresBuilder::from_url(&road.through)?.migrate(false).transaction_pooling(road.pooling);
     let journal = journal.listen(false).call_timeout(Duration::from_secs(2)).open().await?;
-    let engine = sagas.register(Engine::builder(journal).client_only(), Holds::All);
+    let engine = sagas.register(Engine::builder(journal).client_only(), Holds::Both);
     Ok(engine.start_timeout(Duration::from_secs(2)).open().await?)
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 
 use crate::error::{CampaignError, io};
+use crate::sagas::Holds;
 
 /// How a worker is started.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Launch {
     pub logs: PathBuf,
     /// Whether a proxy pools transactions.
     pub pooling: bool,
+    /// What a worker in this place finds in its environment.
+    pub environment: fn(usize) -> Vec<(String, String)>,
 }
 
 /// Some workers, each in its place. They are killed with this.
@@ -41,20 +44,21 @@ impl Workers {
     pub fn start(launch: Launch, count: usize) -> Result<Self, CampaignError> {
         let mut workers = Self { launch, places: Vec::new(), started: 0 };
         for place in 0..count {
-            let worker = workers.spawn(place)?;
+            let worker = workers.spawn(place, usual(place))?;
             workers.places.push(worker);
         }
         Ok(workers)
     }
 
-    fn spawn(&mut self, place: usize) -> Result<Child, CampaignError> {
+    fn spawn(&mut self, place: usize, holds: Holds) -> Result<Child, CampaignError> {
         self.started += 1;
-        let holds = if place % 4 == 3 { "few" } else { "all" };
+        let holds = holds.as_str();
         let log = self.log(place)?;
-        let Launch { program, database_url, ledger, pooling, .. } = &self.launch;
+        let Launch { program, database_url, ledger, pooling, environment, .. } = &self.launch;
         let mut command = Command::new(program);
         command.arg("worker").args(["--database-url", database_url, "--ledger", &ledger.to_string()]);
         command.args(["--holds", holds, "--name", &format!("worker-{place}-{holds}-{}", self.started)]);
+        command.envs(environment(place));
         if *pooling {
             command.arg("--pooling");
         }
@@ -79,7 +83,17 @@ impl Workers {
     /// When a process cannot be killed or started.
     pub async fn kill(&mut self, place: usize) -> Result<(), CampaignError> {
         self.places[place].kill().await.map_err(io("killing a worker"))?;
-        self.places[place] = self.spawn(place)?;
+        self.places[place] = self.spawn(place, usual(place))?;
+        Ok(())
+    }
+
+    /// Stops one, which hands back what it holds, or kills it; and starts one in its place that holds this.
+    ///
+    /// # Errors
+    /// When a process cannot be stopped or started.
+    pub async fn replace(&mut self, place: usize, holds: Holds, grace: Duration) -> Result<(), CampaignError> {
+        stop(&mut self.places[place], grace).await?;
+        self.places[place] = self.spawn(place, holds)?;
         Ok(())
     }
 
@@ -102,7 +116,7 @@ impl Workers {
         for place in 0..self.places.len() {
             if self.places[place].try_wait().map_err(io("looking at a worker"))?.is_some() {
                 ended += 1;
-                self.places[place] = self.spawn(place)?;
+                self.places[place] = self.spawn(place, usual(place))?;
             }
         }
         Ok(ended)
@@ -117,10 +131,22 @@ impl Workers {
             drop(worker.stdin.take());
         }
         for worker in &mut self.places {
-            if tokio::time::timeout(grace, worker.wait()).await.is_err() {
-                worker.kill().await.map_err(io("killing a worker that does not stop"))?;
-            }
+            stop(worker, grace).await?;
         }
         Ok(())
     }
+}
+
+/// Tells one to stop, and kills it when it does not within this time.
+async fn stop(worker: &mut Child, grace: Duration) -> Result<(), CampaignError> {
+    drop(worker.stdin.take());
+    if tokio::time::timeout(grace, worker.wait()).await.is_err() {
+        worker.kill().await.map_err(io("killing a worker that does not stop"))?;
+    }
+    Ok(())
+}
+
+/// Every fourth holds few of the definitions.
+fn usual(place: usize) -> Holds {
+    if place % 4 == 3 { Holds::Few } else { Holds::All }
 }

@@ -80,6 +80,8 @@ struct Private {
     dir: PathBuf,
     port: u16,
     run_as: Option<(u32, u32)>,
+    /// What the server finds in its environment, beside what is there.
+    environment: Vec<(String, String)>,
     watchdogs: Mutex<Vec<Child>>,
 }
 
@@ -130,6 +132,15 @@ impl Cluster {
     /// # Errors
     /// See [`ClusterError`].
     pub async fn start_private() -> Result<Self, ClusterError> {
+        Self::start_private_with(Vec::new()).await
+    }
+
+    /// As [`Cluster::start_private`], with these variables in the server's environment: a library to load first, for
+    /// one.
+    ///
+    /// # Errors
+    /// See [`ClusterError`].
+    pub async fn start_private_with(environment: Vec<(String, String)>) -> Result<Self, ClusterError> {
         let bin = find_binaries().ok_or(ClusterError::NoBinaries)?;
         let run_as = other_user()?;
         let dir = tempfile::Builder::new()
@@ -140,7 +151,7 @@ impl Cluster {
         if let Some((uid, gid)) = run_as {
             chown(&dir, Some(uid), Some(gid)).map_err(io_failed("giving the directory away"))?;
         }
-        let private = Private { bin, dir, port: free_port()?, run_as, watchdogs: Mutex::default() };
+        let private = Private { bin, dir, port: free_port()?, run_as, environment, watchdogs: Mutex::default() };
         private.initdb()?;
         private.launch()?;
         let base_url = format!("postgres://postgres@127.0.0.1:{}/postgres", private.port);
@@ -306,16 +317,19 @@ impl Private {
     /// process ends, the pipe closes with it, and the shell stops the server and clears up.
     fn launch(&self) -> Result<(), ClusterError> {
         const WATCHDOG: &str = r#"
-            "$1/postgres" -D "$2/data" -p "$3" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$2" \
-                -c max_connections=200 -c log_min_messages=fatal -c logging_collector=off >>"$2/log" 2>&1 </dev/null &
+            bin=$1 dir=$2 port=$3
+            shift 3
+            env "$@" "$bin/postgres" -D "$dir/data" -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$dir" \
+                -c max_connections=200 -c log_min_messages=fatal -c logging_collector=off >>"$dir/log" 2>&1 </dev/null &
             server=$!
             cat >/dev/null
             kill -QUIT "$server" 2>/dev/null
             wait "$server" 2>/dev/null
-            rm -rf "$2"
+            rm -rf "$dir"
         "#;
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(WATCHDOG).arg("watchdog").arg(&self.bin).arg(&self.dir).arg(self.port.to_string());
+        command.args(self.environment.iter().map(|(name, value)| format!("{name}={value}")));
         self.as_other_user(&mut command);
         command.current_dir(&self.dir).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // A group of its own, so that an interrupt at the terminal reaches it through the pipe alone.

@@ -1,6 +1,7 @@
 //! The checker: what the journal says, what the ledger says, and what the clients were told, against each other.
 //! It shares no code with the engine's decisions.
 
+mod clocks;
 mod effects;
 mod messages;
 mod promises;
@@ -26,6 +27,8 @@ pub struct SagaFacts {
     pub id: SagaId,
     /// Its definition.
     pub definition: String,
+    /// Its definition's version.
+    pub version: u32,
     /// Its start key.
     pub key: String,
     /// Where it stands.
@@ -95,7 +98,7 @@ pub struct Facts {
 /// Everything that is wrong; nothing, when all is well.
 #[must_use]
 pub fn check(facts: &Facts) -> Vec<Violation> {
-    let mut found = facts.journal.clone();
+    let mut found = clocks::judgeable(facts);
     promises::check(facts, &mut found);
     effects::check(facts, &mut found);
     messages::check(facts, &mut found);

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use saga_core::Timestamp;
 use saga_core::journal::{End, SagaStatus};
 use saga_core::verify::{Invariant, Violation};
 
+use super::clocks::JUMP_MIN;
 use super::{Facts, LeaseFacts, SagaFacts};
 use crate::ledger::Script;
 use crate::sagas::NOT_HELD_BY_FEW;
@@ -44,7 +46,10 @@ fn fenced(facts: &Facts, saga: &SagaFacts, found: &mut Vec<Violation>) {
     for (nth, turn) in saga.turns.iter().enumerate() {
         let lease = turn.epoch.and_then(|epoch| facts.leases.get(&epoch.0));
         let fenced_at = lease.and_then(|lease| lease.fenced_at);
-        if fenced_at.is_some_and(|fenced_at| turn.at.as_micros() > fenced_at) {
+        let late = |fenced_at: i64| turn.at.as_micros() > fenced_at;
+        // After a jump of the journal's clock, what came before the fence seems to be later by all of the jump.
+        let jumped = |fenced_at: &i64| turn.at > Timestamp::from_micros(*fenced_at).after(JUMP_MIN);
+        if fenced_at.filter(|fenced_at| !jumped(fenced_at)).is_some_and(late) {
             let finding = format!("turn {nth} was written after its lease had been fenced");
             found.push(Violation::new(Invariant::Fencing, finding).of_saga(saga.id));
         }
@@ -83,11 +88,17 @@ fn ends(saga: &SagaFacts, script: Script, found: &mut Vec<Violation>) {
 
 /// Workers write only to sagas whose definitions they hold: names tell which.
 fn holds(facts: &Facts, saga: &SagaFacts, found: &mut Vec<Violation>) {
+    let writers = || saga.turns.iter().filter_map(|turn| turn.epoch).filter_map(|epoch| facts.leases.get(&epoch.0));
+    if saga.version > 1
+        && let Some(LeaseFacts { worker, .. }) = writers().find(|lease| !lease.worker.contains("both"))
+    {
+        let finding = format!("{worker} wrote to a saga of version {}, which it does not hold", saga.version);
+        found.push(Violation::new(Invariant::Definitions, finding).of_saga(saga.id));
+    }
     if !NOT_HELD_BY_FEW.contains(&saga.definition.as_str()) {
         return;
     }
-    let epochs = saga.turns.iter().filter_map(|turn| turn.epoch);
-    let few = epochs.filter_map(|epoch| facts.leases.get(&epoch.0)).find(|lease| lease.worker.contains("few"));
+    let few = writers().find(|lease| lease.worker.contains("few"));
     if let Some(LeaseFacts { worker, .. }) = few {
         let finding = format!("{worker} wrote to a saga of {}, which it does not hold", saga.definition);
         found.push(Violation::new(Invariant::Definitions, finding).of_saga(saga.id));

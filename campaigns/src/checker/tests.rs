@@ -24,7 +24,7 @@ fn done(step: &str) -> Record {
 fn saga(definition: &str, key: &str, status: SagaStatus, records: Vec<Record>) -> SagaFacts {
     let turns = vec![HistoryTurn { at: Timestamp::from_micros(1), epoch: Some(Epoch(1)), records }];
     let (definition, key) = (definition.to_owned(), key.to_owned());
-    SagaFacts { id: SagaId::new(), definition, key, status, turns, letters: 0 }
+    SagaFacts { id: SagaId::new(), definition, version: 1, key, status, turns, letters: 0 }
 }
 
 fn apply(book: &mut Book, saga: SagaId, step: &str, resource: Resource, amount: i64) {

@@ -1,10 +1,16 @@
 //! The classes of faults.
 
+mod cancel;
+mod clock;
 mod connections;
+mod events;
+mod locks;
 mod network;
 mod pooler;
 mod postgres;
+mod races;
 mod storage;
+mod upgrade;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -16,6 +22,7 @@ use saga_testkit::postgres::Cluster;
 use crate::arena::Arena;
 use crate::error::CampaignError;
 use crate::simulation::SEEDS;
+pub use clock::Clock;
 pub use pooler::Pooler;
 
 /// A class of faults.
@@ -31,12 +38,24 @@ pub enum Class {
     LostCommit,
     /// Postgres is killed and restarted, and its connections are terminated.
     PostgresKill,
+    /// Calls are cancelled wherever they wait.
+    Cancel,
     /// The network delays, swallows and resets.
     Network,
+    /// Clocks are wrong, drift and jump.
+    Clocks,
     /// The server's disk is full, or fails.
     Storage,
+    /// Signals come early, late, twice, to nobody, and spoilt.
+    Events,
+    /// Signals, cancellations, time limits and operators at the same moment.
+    Races,
+    /// Many sagas want few locks.
+    Locks,
     /// No connections are left.
     Connections,
+    /// Versions are rolled out and back.
+    Upgrade,
     /// A proxy that pools transactions stands in between, and is killed.
     Pooler,
 }
@@ -46,15 +65,21 @@ type Required = &'static [(&'static str, u64)];
 
 impl Class {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
         Self::Simulation,
         Self::WorkerKill,
         Self::WorkerFreeze,
         Self::LostCommit,
         Self::PostgresKill,
+        Self::Cancel,
         Self::Network,
+        Self::Clocks,
         Self::Storage,
+        Self::Events,
+        Self::Races,
+        Self::Locks,
         Self::Connections,
+        Self::Upgrade,
         Self::Pooler,
     ];
 
@@ -67,9 +92,15 @@ impl Class {
             Self::WorkerFreeze => "F6",
             Self::LostCommit => "F7",
             Self::PostgresKill => "F8",
+            Self::Cancel => "F9",
             Self::Network => "F10",
+            Self::Clocks => "F11",
             Self::Storage => "F12",
+            Self::Events => "F13",
+            Self::Races => "F14",
+            Self::Locks => "F15",
             Self::Connections => "F16",
+            Self::Upgrade => "F17",
             Self::Pooler => "pooler",
         }
     }
@@ -87,9 +118,15 @@ impl Class {
             Self::WorkerFreeze => "frozen workers",
             Self::LostCommit => "lost answers to commits",
             Self::PostgresKill => "killed servers",
+            Self::Cancel => "cancelled calls",
             Self::Network => "network faults",
+            Self::Clocks => "clocks",
             Self::Storage => "failing disks",
+            Self::Events => "signals",
+            Self::Races => "races",
+            Self::Locks => "contended locks",
             Self::Connections => "exhausted connections",
+            Self::Upgrade => "upgrades and downgrades",
             Self::Pooler => "killed connection poolers",
         }
     }
@@ -104,6 +141,12 @@ impl Class {
             Self::PostgresKill => &[("postgres_kills", 20), ("terminated_connections", 1_000)],
             Self::Network => &[("intervals", 12), ("silent_connections", 1), ("resets", 1), ("delayed_messages", 1)],
             Self::Storage => &[("storage_faults", 3), ("failed_syncs", 1), ("full_disks", 1)],
+            Self::Cancel => &[("cancelled_calls", 200), ("sweeps", 3)],
+            Self::Clocks => &[("clock_jumps", 20), ("jumps_back", 5), ("worker_kills", 5)],
+            Self::Events => &[("signals", 10_000), ("poisoned", 10), ("to_nobody", 100), ("late", 100)],
+            Self::Races => &[("races", 600), ("cancelled", 20), ("cancelled_too_late", 20)],
+            Self::Locks => &[("contending_sagas", 256), ("lock_looks", 50), ("waiting_seen", 100)],
+            Self::Upgrade => &[("version_switches", 5), ("next_version_sagas", 50)],
             Self::Connections => &[("exhaustions", 4), ("refused_connections", 4), ("terminated_connections", 10)],
             Self::Pooler => &[("pooler_kills", 10)],
         }
@@ -127,18 +170,34 @@ impl Class {
         match self {
             Self::Storage => storage::probe(),
             Self::Pooler => pooler::probe(),
+            Self::Clocks => clock::probe(),
             Self::Simulation
             | Self::WorkerKill
             | Self::WorkerFreeze
             | Self::LostCommit
             | Self::PostgresKill
+            | Self::Cancel
             | Self::Network
-            | Self::Connections => Ok(()),
+            | Self::Events
+            | Self::Races
+            | Self::Locks
+            | Self::Connections
+            | Self::Upgrade => Ok(()),
         }
     }
 
-    pub(crate) async fn cluster(self) -> Result<Cluster, CampaignError> {
-        Ok(Cluster::start_private().await?)
+    pub(crate) async fn cluster(self, clock: Option<&Clock>) -> Result<Cluster, CampaignError> {
+        Ok(Cluster::start_private_with(clock.map(Clock::environment).unwrap_or_default()).await?)
+    }
+
+    /// A hand on the server's clock, where the class wants it.
+    pub(crate) fn clock(self) -> Result<Option<Clock>, CampaignError> {
+        if self == Self::Clocks { Clock::new().map(Some) } else { Ok(None) }
+    }
+
+    /// What a worker in a place finds in its environment.
+    pub(crate) fn environment(self) -> fn(usize) -> Vec<(String, String)> {
+        if self == Self::Clocks { clock::of_worker } else { |_| Vec::new() }
     }
 
     /// The URL by which workers and clients reach the journal.
@@ -169,13 +228,23 @@ impl Class {
                 Self::WorkerFreeze => workers::freeze(arena).await?,
                 Self::LostCommit => network::lose_commits(arena).await,
                 Self::PostgresKill => postgres::kill(arena).await?,
+                Self::Cancel => cancel::sweep(arena).await?,
+                Self::Clocks => clock::jump(arena).await?,
+                Self::Events => events::flood(arena).await?,
+                Self::Races => races::run(arena).await?,
+                Self::Locks => locks::contend(arena).await?,
+                Self::Upgrade => upgrade::switch(arena).await?,
                 Self::Network => network::interval(arena).await,
                 Self::Storage => storage::fail(arena).await?,
                 Self::Connections => connections::exhaust(arena).await,
                 Self::Pooler => pooler::kill(arena).await?,
             }
         }
-        Ok(())
+        match self {
+            Self::Clocks => clock::catch_up(arena).await,
+            Self::Upgrade => upgrade::finish(arena).await,
+            _ => Ok(()),
+        }
     }
 }
 
