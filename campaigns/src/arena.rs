@@ -31,6 +31,9 @@ const WORKERS: usize = 4;
 /// How long everything may take to end once the faults have stopped.
 const HEALED_WITHIN: Duration = Duration::from_secs(120);
 
+/// How long a client of a class may take to reach the journal.
+const CLIENT_WITHIN: Duration = Duration::from_secs(30);
+
 /// Among so many sagas, everything has to have happened for a run to mean something.
 const MANY: usize = 500;
 
@@ -92,7 +95,14 @@ impl Arena {
     /// When it cannot reach the journal.
     pub async fn client(&mut self, prefix: String) -> Result<Client, CampaignError> {
         let sagas = Sagas::new(self.ledger)?;
-        let engine = crate::traffic::engine(&self.road, &sagas).await?;
+        let until = Instant::now() + CLIENT_WITHIN;
+        let engine = loop {
+            match crate::traffic::engine(&self.road, &sagas).await {
+                Ok(engine) => break engine,
+                Err(error) if Instant::now() > until => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        };
         let random = fastrand::Rng::with_seed(self.random.u64(..));
         Ok(Client { engine, sagas, random, prefix, card: secret(self.road.seed) })
     }
@@ -141,7 +151,8 @@ pub async fn run(class: Class, seed: u64, scale: u64, limit: Duration) -> Result
     drop((traffic, arena.pooler.take()));
     arena.progress.says("checking");
     let logs = arena.dir.path().join("logs");
-    let facts = gather(&direct, Ledger::at(ledger.address()), ledger.book(), notes, &logs, &secret(seed)).await?;
+    let mut facts = gather(&direct, Ledger::at(ledger.address()), ledger.book(), notes, &logs, &secret(seed)).await?;
+    facts.first_jump = arena.clock.as_ref().and_then(Clock::first_jump);
     let mut violations = check(&facts);
     violations.append(&mut arena.found);
     let mut report = summary(class, seed, &facts, own, healed.clone());

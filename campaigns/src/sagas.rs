@@ -172,7 +172,8 @@ impl Sagas {
     /// Registers what a worker holds.
     #[must_use]
     pub fn register(&self, engine: EngineBuilder, holds: Holds) -> EngineBuilder {
-        let few = |engine: EngineBuilder| engine.register(&self.checkout).register(&self.payment).register(&self.refund);
+        let few =
+            |engine: EngineBuilder| engine.register(&self.checkout).register(&self.payment).register(&self.refund);
         match holds {
             Holds::All => few(engine).register(&self.shelf).register(&self.parent).register(&self.batch),
             Holds::Few => few(engine),

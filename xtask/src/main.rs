@@ -58,7 +58,8 @@ enum Chore {
     Bench(bench::Bench),
     /// Fails when the engine has become slower, or a saga costs more, than the repository says.
     BenchCheck(bench_check::BenchCheck),
-    /// Makes sure that the tests find a Postgres and a NATS server, installing them when that can be done.
+    /// Makes sure that the tests find a Postgres and a NATS server, and campaigns their tools, installing them when
+    /// that can be done.
     Prepare,
 }
 
@@ -71,7 +72,7 @@ fn main() -> ExitCode {
         Chore::Prove(prove) => prove::run(&prove),
         Chore::Bench(bench) => bench::run(&bench),
         Chore::BenchCheck(check) => bench_check::run(&check),
-        Chore::Prepare => prepare::run(),
+        Chore::Prepare => prepare::run().and_then(|()| prepare::campaigns()),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     eprintln!("\nxtask: {failure}");

@@ -25,6 +25,37 @@ pub(crate) fn run() -> Result<(), Failure> {
     nats()
 }
 
+/// What campaigns need beside servers: the Debian package, and a file of it.
+/// `pgbouncer` is not among them: its package starts a server.
+const TOOLS: [(&str, &[&str]); 2] = [
+    ("strace", &["/usr/bin/strace"]),
+    (
+        "libfaketime",
+        &[
+            "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+            "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+            "/usr/lib64/faketime/libfaketimeMT.so.1",
+            "/usr/lib/faketime/libfaketimeMT.so.1",
+            "/usr/local/lib/faketime/libfaketimeMT.so.1",
+        ],
+    ),
+];
+
+/// Installs what campaigns need, where that can be done. What is missing then, the class that needs it names: it
+/// fails, and no other does.
+pub(crate) fn campaigns() -> Result<(), Failure> {
+    let missing = |files: &[&str]| !files.iter().any(|file| Path::new(file).exists());
+    let packages: Vec<&str> = TOOLS.iter().filter(|(_, files)| missing(files)).map(|(package, _)| *package).collect();
+    if packages.is_empty() || !is_root() || !has_apt() {
+        return Ok(());
+    }
+    println!("\n==> installing {}", packages.join(", "));
+    // A package list that cannot be refreshed may still do.
+    apt(&["update"])?;
+    let install = ["install", "--yes", "--no-install-recommends"];
+    apt(&[&install, packages.as_slice()].concat()).map(drop)
+}
+
 /// Returns once there are server binaries, or a server to use instead.
 fn postgres() -> Result<(), Failure> {
     if std::env::var_os(URL_VARIABLE).is_some() || find_binaries().is_some() {

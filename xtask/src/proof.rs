@@ -17,7 +17,24 @@ pub(crate) struct Proof {
     caught: BTreeSet<String>,
     explored_runs: u64,
     explored_points: u64,
+    /// Points that no run came to: counted where an exploration says so, and at least one where it failed.
+    unvisited_points: u64,
+    /// Stages that failed without a count of their own.
+    broken: u64,
 }
+
+/// What every file of counts has, also where nothing was counted.
+const COUNTS: [&str; 9] = [
+    "seeds",
+    "explored_points",
+    "unvisited_points",
+    "worker_kills",
+    "postgres_kills",
+    "lost_commits",
+    "violations",
+    "seeded_bugs",
+    "seeded_bugs_caught",
+];
 
 impl Proof {
     /// Builds each bug in, and sees to it that the tests find it.
@@ -49,11 +66,14 @@ impl Proof {
         if deep {
             command.env("SAGA_EXPLORE", "deep");
         }
-        stages.read("explorations of both checkouts", &mut command, |line| {
+        let explored = stages.read("explorations of both checkouts", &mut command, |line| {
             let (runs, points) = explored(line).unwrap_or_default();
             self.explored_runs += runs;
             self.explored_points += points;
-        })
+            self.unvisited_points += u64::from(line.contains("never came to"));
+        });
+        self.broken += u64::from(explored.is_err());
+        explored
     }
 
     /// Adds what was counted to the counts in the file, if there are any.
@@ -65,15 +85,25 @@ impl Proof {
         };
         let not_counts = |source| Failure::NotCounts { file: file.display().to_string(), source };
         let mut counts: Map<String, Value> = serde_json::from_str(&told).map_err(not_counts)?;
-        if self.bugs > 0 {
-            counts.insert("seeded_bugs".to_owned(), json!(self.bugs));
-            counts.insert("seeded_bugs_caught".to_owned(), json!(self.caught.len()));
+        for count in COUNTS {
+            counts.entry(count).or_insert_with(|| json!(0));
         }
-        if self.explored_runs > 0 {
-            counts.insert("explored_runs".to_owned(), json!(self.explored_runs));
-            counts.insert("explored_points".to_owned(), json!(self.explored_points));
-            // One alone fails the exploration.
-            counts.insert("unvisited_points".to_owned(), json!(0));
+        let mut own = |class: &str, own: &[(&str, u64)]| {
+            let mut of_class: Map<String, Value> = COUNTS.iter().map(|count| ((*count).to_owned(), json!(0))).collect();
+            for (count, times) in own {
+                let so_far = counts.get(*count).and_then(Value::as_u64).unwrap_or(0);
+                counts.insert((*count).to_owned(), json!(so_far + times));
+                of_class.insert((*count).to_owned(), json!(times));
+            }
+            let classes = counts.entry("classes").or_insert_with(|| json!({}));
+            classes[class] = Value::Object(of_class);
+        };
+        if self.bugs > 0 {
+            own("seeded", &[("seeded_bugs", self.bugs as u64), ("seeded_bugs_caught", self.caught.len() as u64)]);
+        }
+        if self.explored_runs > 0 || self.broken > 0 {
+            let points = [("explored_points", self.explored_points), ("unvisited_points", self.unvisited_points)];
+            own("explore", &[points[0], points[1], ("explored_runs", self.explored_runs), ("violations", self.broken)]);
         }
         std::fs::write(file, format!("{:#}\n", Value::Object(counts))).map_err(|source| no_counts(file, source))
     }

@@ -12,10 +12,10 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use saga_core::SagaId;
 use saga_core::engine::HistoryTurn;
 use saga_core::journal::SagaStatus;
 use saga_core::verify::Violation;
+use saga_core::{SagaId, Timestamp};
 
 use crate::ledger::Book;
 use crate::notes::Notes;
@@ -91,6 +91,8 @@ pub struct Facts {
     pub notes: Notes,
     /// The server's own state.
     pub server: ServerFacts,
+    /// When the journal's clock jumped for the first time, where it was made to.
+    pub first_jump: Option<Timestamp>,
     /// Where the secret was seen.
     pub leaks: Vec<String>,
 }
@@ -98,7 +100,7 @@ pub struct Facts {
 /// Everything that is wrong; nothing, when all is well.
 #[must_use]
 pub fn check(facts: &Facts) -> Vec<Violation> {
-    let mut found = clocks::judgeable(facts);
+    let mut found = clocks::judged(facts);
     promises::check(facts, &mut found);
     effects::check(facts, &mut found);
     messages::check(facts, &mut found);

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use saga_core::Timestamp;
 use tempfile::TempDir;
 
 use super::workers;
@@ -20,6 +21,8 @@ const PLACES: [&str; 5] = [
     "/usr/local/lib/faketime/libfaketimeMT.so.1",
 ];
 const HOUR_S: i64 = 3_600;
+/// How long the server's clock is right at first.
+const BEFORE_JUMPS: Duration = Duration::from_secs(8);
 
 /// A hand on the server's clock.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct Clock {
     offset_s: i64,
     /// The latest that it has shown, as an offset.
     latest_s: i64,
+    /// When it jumped for the first time, by the machine's clock.
+    first_jump: Option<Timestamp>,
 }
 
 fn library() -> Option<PathBuf> {
@@ -45,7 +50,7 @@ impl Clock {
     pub(super) fn new() -> Result<Self, CampaignError> {
         let dir = tempfile::tempdir().map_err(io("making a directory for a clock"))?;
         open_to_all(dir.path())?;
-        let mut clock = Self { dir, offset_s: 0, latest_s: 0 };
+        let mut clock = Self { dir, offset_s: 0, latest_s: 0, first_jump: None };
         clock.set(0)?;
         Ok(clock)
     }
@@ -59,6 +64,11 @@ impl Clock {
         let file = self.file().display().to_string();
         let own = [("FAKETIME_TIMESTAMP_FILE", file), ("FAKETIME_NO_CACHE", "1".to_owned())];
         own.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(loaded(true)).collect()
+    }
+
+    /// When it jumped for the first time.
+    pub(crate) fn first_jump(&self) -> Option<Timestamp> {
+        self.first_jump
     }
 
     fn set(&mut self, offset_s: i64) -> Result<(), CampaignError> {
@@ -97,8 +107,12 @@ pub(super) fn of_worker(place: usize) -> Vec<(String, String)> {
 
 /// One jump: small ones as of a correction, an hour ahead, and an hour back; and now and then a worker dies beside it.
 pub(super) async fn jump(arena: &mut Arena) -> Result<(), CampaignError> {
+    if arena.count("clock_jumps") == 0 {
+        // So long that waits come to their end while only the workers' clocks are wrong.
+        tokio::time::sleep(BEFORE_JUMPS).await;
+    }
     arena.pause(300..900).await;
-    let small = arena.random.i64(-2..=2);
+    let small = arena.random.i64(0..=2);
     let kind = arena.random.u8(0..3);
     let Some(clock) = &mut arena.clock else { return Ok(()) };
     let before = clock.offset_s;
@@ -107,6 +121,9 @@ pub(super) async fn jump(arena: &mut Arena) -> Result<(), CampaignError> {
         _ if before < HOUR_S => before + HOUR_S,
         _ => before - HOUR_S,
     };
+    if clock.first_jump.is_none() {
+        clock.first_jump = Some(Timestamp::from_micros(chrono::Utc::now().timestamp_micros()));
+    }
     clock.set(after)?;
     arena.fire("clock_jumps");
     if after < before {

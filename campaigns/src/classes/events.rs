@@ -1,5 +1,7 @@
 //! F13: signals that come before their saga, twice, too late, to nobody, under names that cannot be, and spoilt.
 
+use std::sync::Arc;
+
 use saga_core::engine::SignalError;
 use tokio::task::JoinSet;
 
@@ -11,17 +13,28 @@ use crate::sagas::{Order, SIGNAL};
 
 /// How many sagas one flood is for.
 const SAGAS: u64 = 24;
-/// How often each message is sent.
-const TIMES: u64 = 6;
+/// How many clients tell them something.
+const CLIENTS: u64 = 4;
+/// How many messages each is told, and how often each of them.
+const MESSAGES: u64 = 3;
+const TIMES: u64 = 25;
+/// How many messages go to nobody, and how often each of them.
+const STRAYS: u64 = 5;
+
+/// More than any payload may have.
+const LARGE: usize = 8 * 1024 * 1024;
 
 /// Signals to some sagas, all at once.
 pub(super) async fn flood(arena: &mut Arena) -> Result<(), CampaignError> {
     let nth = arena.count("floods");
     arena.fire("floods");
     let mut senders = JoinSet::new();
-    for saga in 0..SAGAS {
-        let client = arena.client(format!("flood-{nth}-{saga}")).await?;
-        senders.spawn(async move { one(client).await });
+    for client in 0..CLIENTS {
+        let client = Arc::new(arena.client(format!("flood-{nth}-{client}")).await?);
+        for saga in 0..SAGAS / CLIENTS {
+            let client = client.clone();
+            senders.spawn(async move { one(&client, format!("{}-{saga}", client.prefix)).await });
+        }
     }
     while let Some(sent) = senders.join_next().await {
         let (notes, poisoned) = sent?;
@@ -39,20 +52,19 @@ pub(super) async fn flood(arena: &mut Arena) -> Result<(), CampaignError> {
 }
 
 /// What one saga is told, by one who does not listen.
-async fn one(client: Client) -> (Notes, u64) {
+async fn one(client: &Arc<Client>, key: String) -> (Notes, u64) {
     let (mut notes, mut poisoned) = (Notes::default(), 0);
-    let key = client.prefix.clone();
     client.signal(&key, "early", &mut notes).await;
     let order = Order { number: 1, cents: 100, goods: 1, script: Script::Fine, ..Order::default() };
     client.start(|sagas| &sagas.payment, "payment", key.clone(), order, &mut notes).await;
-    for message in 0..TIMES {
-        for _ in 0..TIMES {
-            client.signal(&key, &format!("paid-{message}"), &mut notes).await;
-        }
-        client.signal(&format!("{key}-nobody"), &format!("lost-{message}"), &mut notes).await;
+    for message in 0..MESSAGES {
+        told(client, &key, &format!("paid-{message}"), TIMES, &mut notes).await;
+    }
+    for message in 0..STRAYS {
+        told(client, &format!("{key}-nobody"), &format!("lost-{message}"), STRAYS, &mut notes).await;
     }
     // What cannot be sent is refused before it is.
-    let large = "x".repeat(64 * 1024 * 1024);
+    let large = "x".repeat(LARGE);
     for refused in [
         client.engine.signal("payment", &key, SIGNAL, &large, &format!("{key}/large")).await.err(),
         client.engine.signal("payment", &key, "", &1_u64, &format!("{key}/nameless")).await.err(),
@@ -62,8 +74,25 @@ async fn one(client: Client) -> (Notes, u64) {
             other => notes.odd.push(format!("a signal that cannot be was answered with {other:?}")),
         }
     }
-    for message in 0..TIMES {
-        client.signal(&key, &format!("late-{message}"), &mut notes).await;
-    }
+    told(client, &key, "late", STRAYS, &mut notes).await;
     (notes, poisoned)
+}
+
+/// Sends one message so often, all at once.
+async fn told(client: &Arc<Client>, key: &str, what: &str, times: u64, notes: &mut Notes) {
+    let mut sending = JoinSet::new();
+    for _ in 0..times {
+        let (client, key, what) = (client.clone(), key.to_owned(), what.to_owned());
+        sending.spawn(async move {
+            let mut notes = Notes::default();
+            client.signal(&key, &what, &mut notes).await;
+            notes
+        });
+    }
+    while let Some(sent) = sending.join_next().await {
+        match sent {
+            Ok(sent) => notes.extend(sent),
+            Err(panicked) => notes.odd.push(format!("{what}: {panicked}")),
+        }
+    }
 }

@@ -144,7 +144,7 @@ impl Class {
             Self::Cancel => &[("cancelled_calls", 200), ("sweeps", 3)],
             Self::Clocks => &[("clock_jumps", 20), ("jumps_back", 5), ("worker_kills", 5)],
             Self::Events => &[("signals", 10_000), ("poisoned", 10), ("to_nobody", 100), ("late", 100)],
-            Self::Races => &[("races", 600), ("cancelled", 20), ("cancelled_too_late", 20)],
+            Self::Races => &[("races", 360), ("cancelled", 5), ("cancelled_too_late", 5)],
             Self::Locks => &[("contending_sagas", 256), ("lock_looks", 50), ("waiting_seen", 100)],
             Self::Upgrade => &[("version_switches", 5), ("next_version_sagas", 50)],
             Self::Connections => &[("exhaustions", 4), ("refused_connections", 4), ("terminated_connections", 10)],
