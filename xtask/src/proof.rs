@@ -17,7 +17,7 @@ pub(crate) struct Proof {
     caught: BTreeSet<String>,
     explored_runs: u64,
     explored_points: u64,
-    /// Points that no run came to: counted where an exploration says so, and at least one where it failed.
+    /// Points that no run came to.
     unvisited_points: u64,
     /// Stages that failed without a count of their own.
     broken: u64,
@@ -70,7 +70,7 @@ impl Proof {
             let (runs, points) = explored(line).unwrap_or_default();
             self.explored_runs += runs;
             self.explored_points += points;
-            self.unvisited_points += u64::from(line.contains("never came to"));
+            self.unvisited_points += unvisited(line);
         });
         self.broken += u64::from(explored.is_err());
         explored
@@ -128,6 +128,13 @@ fn explored(line: &str) -> Option<(u64, u64)> {
     Some((runs.parse().ok()?, points.parse().ok()?))
 }
 
+/// How many are listed in `no run came to: a, b. Explore …`.
+fn unvisited(line: &str) -> u64 {
+    let Some((_, rest)) = line.split_once("no run came to: ") else { return 0 };
+    let list = rest.split_once(". Explore").map_or(rest, |(list, _)| list);
+    list.split(", ").count() as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +143,7 @@ mod tests {
     fn counts_are_read_from_what_tests_say() {
         assert_eq!(caught(".seeded bug M16 is caught by it"), Some("M16".to_owned()));
         assert_eq!(explored("test a ... explored 173 runs over 172 points: 1 completed"), Some((173, 172)));
+        assert_eq!(unvisited("no run came to: run a#1, undo of b#1. Explore another input as well"), 2);
         assert_eq!((caught("test a ... ok"), explored("test a ... ok")), (None, None));
     }
 }

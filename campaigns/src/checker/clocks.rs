@@ -37,10 +37,11 @@ fn waits(saga: &SagaFacts, jump: Timestamp, found: &mut Vec<Violation>) {
                     until.insert(step, *due);
                 }
                 Record::Done { step, output } if output.as_json() == "null" => {
-                    if until.remove(step).is_some_and(|due| turn.at.after(AHEAD_MAX) < due) {
-                        let finding = format!("its wait was over too soon, at {}", turn.at);
-                        found.push(Violation::new(Invariant::Timers, finding).of_saga(saga.id).at_step(step));
-                    }
+                    let early = until.remove(step).filter(|due| turn.at.after(AHEAD_MAX) < *due);
+                    found.extend(early.map(|due| {
+                        let finding = format!("its wait until {due} was over at {}", turn.at);
+                        Violation::new(Invariant::Timers, finding).of_saga(saga.id).at_step(step)
+                    }));
                 }
                 _ => {}
             }

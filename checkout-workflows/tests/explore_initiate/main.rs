@@ -137,7 +137,9 @@ impl Case {
         let scene = async |world: World| scene(&template, self, world).await;
         let explore = explore(scene).check(balanced).real_io().depth(depth);
         let excuse = |explore: Explore<_, _>, (step, because): &(&str, &str)| explore.unreached(step, because);
-        let explored = self.unreached.iter().fold(explore, excuse).run().unwrap();
+        let explored = self.unreached.iter().fold(explore, excuse).run();
+        // On standard output as well, where it is counted.
+        let explored = explored.inspect_err(|found| println!("{found}")).unwrap();
         println!("explored {explored}");
         explored
     }
