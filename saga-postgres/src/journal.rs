@@ -7,7 +7,7 @@ use saga_core::definition::Outline;
 use saga_core::journal::{
     Appended, Claim, ClaimOne, Claimed, DeadEvent, DeadLetter, History, Journal, JournalError, Lease, ListFilter,
     LockEntry, Message, NewSaga, OutboxBatch, Received, SagaHeader, SagaSummary, Sent, SettledEvent, StartReceipt,
-    Turn,
+    Turn, check_ids,
 };
 use saga_core::{Epoch, SagaId, Timestamp};
 use sqlx::Row as _;
@@ -188,6 +188,7 @@ impl Journal for PostgresJournal {
 
     async fn start(&self, lease: Option<Lease>, sagas: &[NewSaga]) -> Result<Vec<StartReceipt>, JournalError> {
         const DOING: &str = "starting sagas";
+        check_ids(sagas)?;
         let bind = || bind_start(self.query(&self.sql.start), epoch_of(lease), sagas);
         let taken = self.rows(&self.traffic, DOING, epoch_of(lease), bind).await?;
         let receipts = receipts(sagas, &taken).or_else(read(DOING))?;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use saga_core::engine::{StartError, prepare_start};
-use saga_core::journal::{JournalError, Lease, NewSaga, StartReceipt};
+use saga_core::journal::{JournalError, Lease, NewSaga, StartReceipt, check_ids};
 use saga_core::{Checkpoint, Definition, SagaId};
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
 use uuid::Uuid;
@@ -20,6 +20,7 @@ pub(crate) async fn start(
     lease: Option<Lease>,
     sagas: &[NewSaga],
 ) -> Result<Vec<StartReceipt>, JournalError> {
+    check_ids(sagas)?;
     let now = match lease {
         Some(lease) => hold_lease(connection, lease, DOING).await?,
         None => now(connection).await.map_err(journal_error(DOING))?,
@@ -95,11 +96,16 @@ pub(crate) async fn insert<'s>(
     Ok(fresh.iter().map(|saga| (saga.id.as_uuid(), (&*saga.definition, &*saga.key))).collect())
 }
 
-/// The saga that has the key: perhaps this very one, from an earlier try. None when nobody has it.
+/// The saga that has the key: perhaps this very one, from an earlier try. None when the id is another saga's.
 async fn existing(connection: &mut SqliteConnection, saga: &NewSaga) -> Result<Option<StartReceipt>, sqlx::Error> {
     let query = sqlx::query(sql::BY_KEY).bind(saga.definition.clone()).bind(saga.key.clone());
-    let header = query.fetch_optional(connection).await?.as_ref().map(rows::header).transpose()?;
-    Ok(header.map(|header| if header.id == saga.id { StartReceipt::Created } else { StartReceipt::Exists(header) }))
+    let header = query.fetch_optional(&mut *connection).await?.as_ref().map(rows::header).transpose()?;
+    let Some(header) = header else { return Ok(None) };
+    if header.id == saga.id {
+        return Ok(Some(StartReceipt::Created));
+    }
+    let other = sqlx::query(sql::HEADER).bind(saga.id.as_uuid()).fetch_optional(connection).await?;
+    Ok(other.is_none().then_some(StartReceipt::Exists(header)))
 }
 
 /// A saga was not started in the caller's transaction.

@@ -4,7 +4,7 @@ mod error;
 mod memory;
 mod model;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -91,8 +91,8 @@ pub trait Journal: Debug + Send + Sync + 'static {
     /// (J13). The answers come in the order of `messages`.
     async fn send(&self, messages: &[Message]) -> Result<Vec<Sent>, JournalError>;
 
-    /// The messages to sagas of the lease that no turn has taken in, in the order in which they came
-    /// (J13), and the entity locks that these sagas have been given, as [`lock_grant`] words it (J15).
+    /// The messages to sagas of the lease that no turn has taken in, those of each saga in the order in
+    /// which they came (J13), and the entity locks that these sagas have been given, as [`lock_grant`] words it (J15).
     async fn inbox(&self, lease: Lease) -> Result<Vec<Received>, JournalError>;
 
     /// The histories of these sagas, each whole and in order; those that do not exist are left out (J9).
@@ -163,6 +163,22 @@ pub fn lock_grant(saga: SagaId, step: &StepName, tokens: BTreeMap<String, u64>) 
     let body = Mail::Locked { step: step.clone(), tokens };
     let body = serde_json::to_string(&body).expect("texts and numbers have a JSON form");
     Received { saga, id: format!("lock:{step}"), body }
+}
+
+/// Refuses sagas of one start that have the same id under different definitions or keys (J2): whichever of them came
+/// first, the other would be taken for it.
+///
+/// # Errors
+/// [`JournalError::id_taken`] for the second of the two.
+pub fn check_ids(sagas: &[NewSaga]) -> Result<(), JournalError> {
+    let mut pairs: HashMap<SagaId, (&str, &str)> = HashMap::with_capacity(sagas.len());
+    for saga in sagas {
+        let pair = (&*saga.definition, &*saga.key);
+        if *pairs.entry(saga.id).or_insert(pair) != pair {
+            return Err(JournalError::id_taken(saga));
+        }
+    }
+    Ok(())
 }
 
 /// Journals are used behind a pointer.

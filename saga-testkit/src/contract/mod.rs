@@ -11,6 +11,7 @@ pub mod lease;
 pub mod letters;
 pub mod locks;
 pub mod messages;
+pub mod oracle;
 pub mod outbox;
 pub mod reading;
 pub mod start;
@@ -115,6 +116,7 @@ macro_rules! journal_contract {
             turns::j16_a_saga_that_exists_is_left_as_it_is
             turns::j16_a_message_of_a_turn_wakes_is_known_or_comes_too_late
             turns::j16_a_turn_that_ends_its_saga_starts_and_sends_as_well
+            oracle::every_answer_is_the_models
             sweep::every_call_lost_before_after_and_cancelled
         );
     };

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use saga_core::journal::MemoryJournal;
 use saga_core::{Definition, Engine, async_trait, step_fn};
-use saga_testkit::contract::{Fixture, append, fence, outbox};
+use saga_testkit::contract::{Fixture, append, fence, oracle, outbox};
+use saga_testkit::seeded::assert_caught;
 
 struct Memory;
 
@@ -39,6 +40,19 @@ pub(crate) async fn events_are_one_leases() {
 #[tokio::test(start_paused = true)]
 pub(crate) async fn the_same_turn_again_is_known() {
     append::j5_the_same_turn_again_is_recognised(&Memory).await;
+}
+
+#[tokio::test(start_paused = true)]
+pub(crate) async fn every_answer_is_the_models() {
+    oracle::every_answer_is_the_models(&Memory).await;
+}
+
+/// Whatever a journal does wrong is another answer sooner or later, without a test that was made for it.
+#[test]
+fn the_models_answers_are_not_those_of_a_journal_with_a_bug_are_caught() {
+    for bug in ["M4", "M5", "M8", "M10", "M13", "M21", "M11"] {
+        assert_caught(bug, "journals::every_answer_is_the_models", "another answer than the model's");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::{
     After, Appended, Claim, ClaimOne, Claimed, DeadEvent, DeadLetter, End, History, Journal, JournalError, Lease,
     LetterChange, ListFilter, LockEntry, Message, NewSaga, OutboxBatch, Received, SagaHeader, SagaStatus, SagaSummary,
-    Sent, SettledEvent, Standing, StartReceipt, Stored, Turn,
+    Sent, SettledEvent, Standing, StartReceipt, Stored, Turn, check_ids,
 };
 use locks::LockRow;
 use messages::MessageRow;
@@ -117,13 +117,11 @@ impl Tables {
         }
     }
 
-    /// An id belongs to one definition and key, in the tables and in the call itself.
-    fn check_ids(&self, sagas: &[NewSaga]) -> Result<(), JournalError> {
-        let mut pairs: HashMap<SagaId, (&str, &str)> = HashMap::new();
+    /// An id belongs to one definition and key.
+    fn check_free(&self, sagas: &[NewSaga]) -> Result<(), JournalError> {
         for saga in sagas {
-            let pair = (&*saga.definition, &*saga.key);
             let stored = self.sagas.get(&saga.id).map(|row| (&*row.header.definition, &*row.header.key));
-            if stored.unwrap_or(pair) != pair || *pairs.entry(saga.id).or_insert(pair) != pair {
+            if stored.is_some_and(|stored| stored != (&*saga.definition, &*saga.key)) {
                 return Err(JournalError::id_taken(saga));
             }
         }
@@ -322,12 +320,13 @@ impl Journal for MemoryJournal {
     }
 
     async fn start(&self, lease: Option<Lease>, sagas: &[NewSaga]) -> Result<Vec<StartReceipt>, JournalError> {
+        check_ids(sagas)?;
         let now = self.now();
         let mut tables = self.tables();
         if let Some(lease) = lease {
             tables.check(lease)?;
         }
-        tables.check_ids(sagas)?;
+        tables.check_free(sagas)?;
         let mut receipts = Vec::with_capacity(sagas.len());
         for saga in sagas {
             let pair = (saga.definition.clone(), saga.key.clone());
@@ -382,8 +381,11 @@ impl Journal for MemoryJournal {
         let mut sagas = Vec::new();
         for (at, id, crashed) in due {
             if sagas.len() == limit {
-                next_due_at = Some(next_due_at.map_or(at, |earliest| earliest.min(at)));
-                break;
+                // What a fenced lease has left has an owner, and no time.
+                if !crashed {
+                    next_due_at = Some(next_due_at.map_or(at, |earliest| earliest.min(at)));
+                }
+                continue;
             }
             if let Some(row) = tables.sagas.get_mut(&id) {
                 row.place = Place::Owned(lease.epoch);
