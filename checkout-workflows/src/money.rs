@@ -191,16 +191,16 @@ impl Money {
     pub fn from_decimal(text: &str, currency: Currency) -> Result<Self, MoneyError> {
         let places = currency.exponent();
         let wrong = || MoneyError::Text { text: text.to_owned(), places };
-        let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+        let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let numeric = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
         let fits = u32::try_from(fraction.len()).is_ok_and(|len| len <= places);
         if whole.is_empty() || !numeric(whole) || !numeric(fraction) || !fits || digits.ends_with('.') {
             return Err(wrong());
         }
-        let padded = format!("{whole}{fraction:0<places$}", places = places as usize);
-        let minor: i64 = padded.parse().map_err(|_| MoneyError::Range)?;
-        Ok(Self::new(sign * minor, currency))
+        // With its sign: there is one more amount below nothing than above.
+        let padded = format!("{sign}{whole}{fraction:0<places$}", places = places as usize);
+        padded.parse().map(|minor| Self::new(minor, currency)).map_err(|_| MoneyError::Range)
     }
 
     fn combine(self, other: Self, with: fn(i64, i64) -> Option<i64>) -> Result<Self, MoneyError> {
@@ -231,6 +231,10 @@ mod tests {
         assert_eq!(Money::new(1_005, Currency::KWD).to_decimal(), "1.005");
         for wrong in ["", ".5", "1.", "1.005", "1,00", "1e3", "--1", "+1"] {
             assert!(Money::from_decimal(wrong, Currency::USD).is_err(), "{wrong}");
+        }
+        for minor in [i64::MIN, i64::MAX] {
+            let money = Money::new(minor, Currency::USD);
+            assert_eq!(Money::from_decimal(&money.to_decimal(), Currency::USD).unwrap(), money);
         }
         assert!(Money::zero(Currency::USD).plus(Money::zero(Currency::EUR)).is_err());
         assert!(Money::new(i64::MAX, Currency::USD).plus(Money::new(1, Currency::USD)).is_err());

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use wire::{Commits, journal_commits};
+pub use wire::{Commits, journal_commits, overhear};
 
 /// What the proxy does to the traffic. Probabilities are from 0 to 1, and are drawn for each statement that
 /// commits something.

@@ -77,10 +77,35 @@ pub(super) async fn read(from: &mut (impl AsyncRead + Unpin), typed: bool) -> st
         return Err(std::io::Error::other(format!("a message of {left} bytes")));
     }
     bytes.extend(length.to_be_bytes());
-    let head = bytes.len();
-    bytes.resize(head + left - 4, 0);
-    from.read_exact(&mut bytes[head..]).await?;
+    // Memory for what came, and not for what was promised.
+    let body = left - 4;
+    let read = from.take(body as u64).read_to_end(&mut bytes).await?;
+    if read < body {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
     Ok(Some(Message { kind, bytes }))
+}
+
+/// Takes in all that a client and a server have said to each other, as the connections of the proxy do: how many
+/// messages they were.
+///
+/// # Errors
+/// When one of them does not speak the protocol.
+pub async fn overhear(mut client: &[u8], mut server: &[u8]) -> std::io::Result<usize> {
+    let mut exchanges = Exchanges::default();
+    let mut messages = 0;
+    while let Some(message) = read(&mut client, true).await? {
+        exchanges.sent(&message, journal_commits);
+        if Exchanges::ends(&message) {
+            exchanges.end(Fate::Cut);
+        }
+        messages += 1;
+    }
+    while let Some(message) = read(&mut server, true).await? {
+        exchanges.received(&message);
+        messages += 1;
+    }
+    Ok(messages)
 }
 
 /// What is to become of the answer of an exchange.
