@@ -1,6 +1,6 @@
 //! What can be said about the code without running it.
 
-use crate::deny;
+use crate::deny::DENY;
 use crate::failure::Failure;
 use crate::stage::{Stages, cargo};
 
@@ -11,9 +11,9 @@ pub(crate) fn run(install_tools: bool) -> Result<(), Failure> {
     let mut doc = cargo();
     stages.run("documentation", doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     if install_tools {
-        deny::install(&mut stages)?;
+        DENY.install(&mut stages)?;
     }
-    if deny::is_installed() {
+    if DENY.is_installed() {
         // What needs no network; `cargo xtask deny` looks at the rest.
         stages.run("dependencies", cargo().args(["deny", "check", "bans", "licenses", "sources"]))
     } else {

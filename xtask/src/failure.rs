@@ -13,8 +13,10 @@ pub(crate) enum Failure {
     Stage { stage: &'static str, status: ExitStatus },
     #[error("the stage \"{stage}\" could not be started")]
     NotStarted { stage: &'static str, source: io::Error },
-    #[error("cargo-deny is not installed: run `cargo install cargo-deny --locked`, or this with --install-tools")]
-    NoCargoDeny,
+    #[error("{package} is not installed: run `cargo install {package} --locked`, or this with --install-tools")]
+    NoTool { package: &'static str },
+    #[error("cargo-fuzz needs a nightly toolchain: run `rustup toolchain install nightly --profile minimal`")]
+    NoNightly,
     #[error(
         "the tests need PostgreSQL server binaries (initdb and postgres, 14 to 18), and there are none in \
          /usr/lib/postgresql/*/bin or PATH. Install them (Debian, Ubuntu: apt-get install postgresql; \

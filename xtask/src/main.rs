@@ -5,12 +5,15 @@ mod bench_check;
 mod check;
 mod deny;
 mod failure;
+mod fuzz;
 mod initiate_campaign;
+mod mutants;
 mod prepare;
 mod proof;
 mod prove;
 mod stage;
 mod test;
+mod tool;
 
 use std::error::Error as _;
 use std::process::ExitCode;
@@ -58,6 +61,10 @@ enum Chore {
     Bench(bench::Bench),
     /// Fails when the engine has become slower, or a saga costs more, than the repository says.
     BenchCheck(bench_check::BenchCheck),
+    /// Gives each fuzz target bytes that were made up from its seeds, for a while.
+    Fuzz(fuzz::Fuzz),
+    /// Changes the decisions of the engine one by one, and sees whether a test notices.
+    Mutants(mutants::Mutants),
     /// Makes sure that the tests find a Postgres and a NATS server, and campaigns their tools, installing them when
     /// that can be done.
     Prepare,
@@ -72,6 +79,8 @@ fn main() -> ExitCode {
         Chore::Prove(prove) => prove::run(&prove),
         Chore::Bench(bench) => bench::run(&bench),
         Chore::BenchCheck(check) => bench_check::run(&check),
+        Chore::Fuzz(fuzz) => fuzz::run(&fuzz),
+        Chore::Mutants(mutants) => mutants::run(&mutants),
         Chore::Prepare => prepare::run().and_then(|()| prepare::campaigns()),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
+use crate::fuzz;
 use crate::prepare;
 use crate::proof::Proof;
 use crate::stage::{Stages, cargo};
@@ -69,6 +70,9 @@ pub(crate) fn run(prove: &Prove) -> Result<(), Failure> {
     let campaigns: Vec<&String> = prove.class.iter().filter(|class| *class != SEEDED && *class != EXPLORE).collect();
     if prove.class.is_empty() || !campaigns.is_empty() {
         failed.push(fault_campaigns(prove, &campaigns, &mut stages));
+    }
+    if prove.class.is_empty() {
+        failed.push(fuzz::long(prove.long, &mut stages));
     }
     failed.push(prove.json.as_deref().map_or(Ok(()), |file| proof.write(file)));
     failed.into_iter().collect()

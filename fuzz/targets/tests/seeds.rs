@@ -51,7 +51,9 @@ fn every_target_has_a_binary_for_cargo_fuzz() {
     let files: BTreeSet<String> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(files, named);
     let manifest = std::fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();
+    let chore = std::fs::read_to_string(root().join("xtask/src/fuzz.rs")).unwrap();
     for target in TARGETS {
+        assert!(chore.contains(&format!("\"{}\"", target.name)), "{} is not in cargo xtask fuzz", target.name);
         assert!(manifest.contains(&format!("name = \"{}\"", target.name)), "{} is not in fuzz/Cargo.toml", target.name);
         let binary = root().join("fuzz/fuzz_targets").join(format!("{}.rs", target.name));
         assert!(std::fs::read_to_string(binary).unwrap().contains(&format!("{}::run(bytes)", target.name)));

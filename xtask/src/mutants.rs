@@ -1,0 +1,49 @@
+//! Mutation testing: the decisions of the engine are changed one by one, and a test has to notice.
+//!
+//! Which files, by which tests and how is in `.cargo/mutants.toml`; what came of it in `reliability/mutants.md`.
+
+use crate::failure::Failure;
+use crate::stage::{Stages, cargo};
+use crate::tool::Tool;
+
+const MUTANTS: Tool = Tool { command: "mutants", package: "cargo-mutants", installing: "installing cargo-mutants" };
+
+/// What to run.
+#[derive(clap::Args)]
+pub(crate) struct Mutants {
+    /// Only mutants in these files, as globs. Default: all that the configuration names, for many hours.
+    files: Vec<String>,
+    /// Only this part of them: `0/8` is every eighth.
+    #[arg(long, value_name = "K/N")]
+    shard: Option<String>,
+    /// Only lists them.
+    #[arg(long)]
+    list: bool,
+    /// Only those that were not caught the last time.
+    #[arg(long)]
+    again: bool,
+    /// Installs cargo-mutants first, when it is missing.
+    #[arg(long)]
+    install_tools: bool,
+}
+
+pub(crate) fn run(mutants: &Mutants) -> Result<(), Failure> {
+    let mut stages = Stages::default();
+    MUTANTS.require(mutants.install_tools, &mut stages)?;
+    let mut command = cargo();
+    command.args(["mutants", "--package", "saga-core", "--test-package", "saga-core", "--jobs", "1"]);
+    command.args(["--output", "target/mutants", "--no-shuffle"]);
+    for file in &mutants.files {
+        command.args(["--file", file]);
+    }
+    if let Some(shard) = &mutants.shard {
+        command.args(["--shard", shard, "--sharding", "round-robin"]);
+    }
+    if mutants.list {
+        command.arg("--list");
+    }
+    if mutants.again {
+        command.arg("--iterate");
+    }
+    stages.run("mutants", &mut command)
+}
