@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod corrupt;
+mod decisions;
 mod grammar;
 mod property;
 mod table;

@@ -1,0 +1,313 @@
+//! Single decisions, where a random saga seldom comes: each is one that mutation testing found nobody to miss.
+
+use std::time::Duration;
+
+use saga_core::definition::{Policy, StepPlan};
+use saga_core::machine::{
+    AttentionReason, ChildEnd, Direction, Halt, Held, Mail, Moment, Next, Parent, ProbeAnswer, Record, Refused,
+    Resolution, SagaState, encode_turn,
+};
+use saga_core::{Digest, Fault, Kind, Limits, Op, Payload, Plan, RetryPolicy, SagaId, StepName, Timestamp};
+
+const AT: Timestamp = Timestamp::from_micros(1_000_000);
+
+fn policy() -> Policy {
+    Policy::new(RetryPolicy::never(), Duration::from_secs(1))
+}
+
+/// A sequence of these steps.
+fn plan(kinds: &[(&str, Kind)]) -> Plan {
+    let step = |(nth, (name, kind)): (usize, &(&str, Kind))| {
+        let after = nth.checked_sub(1).into_iter().collect();
+        let compensate = matches!(kind, Kind::Compensatable | Kind::Child).then(policy);
+        StepPlan { compensate, ..StepPlan::new(*name, *kind, after, policy()) }
+    };
+    Plan::new(kinds.iter().enumerate().map(step).collect(), Vec::new()).unwrap()
+}
+
+fn payload() -> Payload {
+    Payload::from_json("1".to_owned()).unwrap()
+}
+
+fn state(plan: &Plan, records: &[Record]) -> SagaState {
+    then(SagaState::new(plan, payload(), AT), plan, records)
+}
+
+fn then(mut state: SagaState, plan: &Plan, records: &[Record]) -> SagaState {
+    for record in records {
+        state.apply(plan, record).unwrap();
+    }
+    state
+}
+
+fn begun(step: &str, op: Op, attempt: u32) -> Record {
+    Record::Begun { step: step.into(), op, attempt, generation: 0, at: None, input: Digest::of_text("i") }
+}
+
+fn done(step: &str) -> Record {
+    Record::Done { step: step.into(), output: payload() }
+}
+
+fn failed(step: &str, op: Op, fault: Fault) -> Record {
+    Record::Failed { step: step.into(), op, fault, retry_at: None }
+}
+
+fn unknown() -> Fault {
+    Fault::unknown("no answer".to_owned())
+}
+
+fn delegated(step: &str) -> Record {
+    Record::Delegated { step: step.into(), child: SagaId::new() }
+}
+
+/// Why nothing came of a message.
+fn unread(state: &SagaState, mail: Mail) -> String {
+    match state.receive("m", mail) {
+        Record::Unread { id, error } if id == "m" => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn child_ended(step: &str, end: ChildEnd) -> Mail {
+    Mail::ChildEnded { step: step.into(), end }
+}
+
+#[test]
+fn a_child_is_heard_while_its_step_waits_and_is_told_apart_when_it_is_undone() {
+    let plan = plan(&[("child", Kind::Child), ("next", Kind::Query)]);
+    let fresh = state(&plan, &[]);
+    let completed = || ChildEnd::Completed(payload());
+    assert_eq!(unread(&fresh, child_ended("child", completed())), "no step waits for this child");
+    let waiting = then(fresh, &plan, &[delegated("child")]);
+    assert_eq!(waiting.receive("m", child_ended("child", completed())), done("child"));
+    let halted = Record::Halted { cause: Halt::Recalled };
+    let back = [done("child"), halted, Record::TurnedBack { step: None }, Record::Recalled { step: "child".into() }];
+    let recalling = then(waiting, &plan, &back);
+    assert_eq!(unread(&recalling, child_ended("child", completed())), "the child is being undone already");
+    let undone = recalling.receive("m", child_ended("child", ChildEnd::RolledBack(unknown())));
+    assert_eq!(undone, Record::Compensated { step: "child".into(), watch_at: None });
+}
+
+#[test]
+fn only_children_that_are_done_are_kept() {
+    let plan = plan(&[("look", Kind::Query), ("first", Kind::Child), ("second", Kind::Child)]);
+    let kept = |records: &[Record]| state(&plan, records).kept_children(&plan).collect::<Vec<_>>();
+    assert_eq!(kept(&[begun("look", Op::Run, 1), done("look"), delegated("first")]), [0_usize; 0]);
+    let first = [begun("look", Op::Run, 1), done("look"), delegated("first"), done("first"), delegated("second")];
+    assert_eq!(kept(&first), [1]);
+    assert_eq!(kept(&[&first[..], &[done("second")]].concat()), [1, 2]);
+}
+
+#[test]
+fn a_parent_can_have_undone_what_goes_forward_or_is_kept_and_nothing_else() {
+    let plan = plan(&[("hold", Kind::Compensatable)]);
+    let recall = |state: &SagaState| state.receive("m", Mail::Recall);
+    let fresh = state(&plan, &[]);
+    let halted = Record::Halted { cause: Halt::Recalled };
+    assert_eq!(recall(&fresh), halted);
+    let called_off = then(fresh, &plan, &[halted]);
+    assert_eq!(unread(&called_off, Mail::Recall), "it turns back already");
+    let finished = [begun("hold", Op::Run, 1), done("hold"), Record::Completed];
+    let alone = state(&plan, &finished);
+    assert_eq!(unread(&alone, Mail::Recall), "it cannot be undone any more");
+    assert_eq!(unread(&alone, Mail::Release), "it is not kept for its parent");
+    let parent = Parent { definition: "order".to_owned(), key: "k".to_owned(), step: "child".into() };
+    let started = Record::Started { input: payload(), parent: Some(parent) };
+    let kept = then(SagaState::started(&plan, &started, AT).unwrap(), &plan, &finished);
+    assert_eq!((recall(&kept), kept.receive("m", Mail::Release)), (Record::Reopened, Record::Released));
+}
+
+#[test]
+fn locks_that_nobody_waits_for_are_not_taken() {
+    let plan = plan(&[("lock", Kind::Lock)]);
+    let mail = || Mail::Locked { step: "lock".into(), tokens: [("user:1".to_owned(), 7)].into() };
+    let fresh = state(&plan, &[]);
+    assert_eq!(unread(&fresh, mail()), "the step does not wait for locks any more");
+    let asking = Record::Locking {
+        step: "lock".into(),
+        keys: vec!["user:1".to_owned()],
+        until: AT.after(Duration::from_secs(9)),
+    };
+    assert!(matches!(then(fresh, &plan, &[asking]).receive("m", mail()), Record::Done { .. }));
+}
+
+#[test]
+fn a_step_that_is_held_waits_until_its_service_may_be_called() {
+    let plan = plan(&[("take", Kind::Pivot)]);
+    let soon = AT.after(Duration::from_secs(5));
+    let mut held = Held::default();
+    held.hold(0, soon);
+    let waits = Next::Wait { attempts: Vec::new(), wake_at: Some(soon) };
+    let fresh = state(&plan, &[]);
+    assert_eq!(fresh.next_holding(&plan, AT, &held), waits);
+    assert_eq!(fresh.next_holding(&plan, soon, &held), Next::Begin { step: 0, op: Op::Run });
+    // The question as well goes to that service: whether an unknown pivot happened.
+    let in_doubt = state(&plan, &[begun("take", Op::Run, 1), failed("take", Op::Run, unknown())]);
+    assert_eq!(in_doubt.next_holding(&plan, AT, &held), waits);
+    assert_eq!(in_doubt.next_holding(&plan, soon, &held), Next::Begin { step: 0, op: Op::Probe });
+}
+
+#[test]
+fn a_human_is_told_what_the_failing_operation_said() {
+    let plan = plan(&[("hold", Kind::Compensatable), ("take", Kind::Pivot)]);
+    let refused = || Fault::unknown("the card is refused".to_owned());
+    let void = || Fault::unknown("the void is refused".to_owned());
+    let records = [
+        begun("hold", Op::Run, 1),
+        failed("hold", Op::Run, refused()),
+        Record::TurnedBack { step: Some("hold".into()) },
+        begun("hold", Op::Compensate, 1),
+        failed("hold", Op::Compensate, void()),
+    ];
+    let calls = |state: &SagaState| match state.next(&plan, AT) {
+        Next::Append(Record::NeedsAttention { op, error, .. }) => (op, error),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(calls(&state(&plan, &records)), (Op::Compensate, "the void is refused".to_owned()));
+    let records = [
+        begun("hold", Op::Run, 1),
+        done("hold"),
+        begun("take", Op::Run, 1),
+        failed("take", Op::Run, refused()),
+        begun("take", Op::Probe, 1),
+        Record::Probed { step: "take".into(), answer: ProbeAnswer::Unknown },
+    ];
+    assert_eq!(calls(&state(&plan, &records)), (Op::Run, "the card is refused".to_owned()));
+}
+
+#[test]
+fn what_was_begun_is_undone_last_first() {
+    let plan = plan(&[("a", Kind::Compensatable), ("b", Kind::Compensatable), ("c", Kind::Query)]);
+    let back = [
+        begun("a", Op::Run, 1),
+        done("a"),
+        begun("b", Op::Run, 1),
+        done("b"),
+        Record::Halted { cause: Halt::Deadline },
+        Record::TurnedBack { step: None },
+    ];
+    let turned = state(&plan, &back);
+    assert_eq!((0..3).filter(|step| turned.is_owed(&plan, *step)).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(turned.next(&plan, AT), Next::Begin { step: 1, op: Op::Compensate });
+    let undone = [begun("b", Op::Compensate, 1), Record::Compensated { step: "b".into(), watch_at: None }];
+    assert_eq!(then(turned, &plan, &undone).next(&plan, AT), Next::Begin { step: 0, op: Op::Compensate });
+}
+
+#[test]
+fn a_step_that_kills_its_workers_is_set_aside_and_what_can_do_without_yields() {
+    let mut limits = Limits::default();
+    limits.crashes_max = 1;
+    let moment = Moment { now: AT, chance: 0.5, limits: &limits };
+    let told = |kind: Kind, crashed: bool| {
+        let plan = plan(&[("step", kind)]);
+        let mut records = state(&plan, &[begun("step", Op::Run, 1)]).interrupt(&plan, crashed, moment);
+        let human = records.len() == 2;
+        let Record::Interrupted { retry_at, .. } = records.remove(0) else { panic!("{records:?}") };
+        (retry_at, human)
+    };
+    // One attempt is all there is: nothing is tried again, and whoever crashed has an answer of its own.
+    assert_eq!(told(Kind::BestEffort, true), (None, false));
+    assert_eq!(told(Kind::BestEffort, false), told(Kind::Compensatable, false));
+}
+
+#[test]
+fn turns_are_counted() {
+    let plan = plan(&[("look", Kind::Query)]);
+    let mut counted = state(&plan, &[]);
+    let before = counted.turns();
+    counted.turn_written();
+    counted.turn_written();
+    assert_eq!(counted.turns(), before + 2);
+}
+
+#[test]
+fn the_limit_of_turns_is_blamed_for_transient_failures_alone() {
+    let plan = plan(&[("look", Kind::Query)]);
+    let mut limits = Limits::default();
+    limits.turns_max = 0;
+    let moment = Moment { now: AT, chance: 0.5, limits: &limits };
+    let state = state(&plan, &[begun("look", Op::Run, 1)]);
+    let attempt = saga_core::machine::Attempt { step: 0, op: Op::Run, number: 1 };
+    let said = |class, limits: &Limits| {
+        let fault = Fault { class, ..unknown() };
+        let report = saga_core::machine::Report::Failed { fault, retry_after: None };
+        match state.report(&plan, attempt, report, Moment { limits, ..moment }) {
+            Record::Failed { fault, .. } => fault.message,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(said(saga_core::Class::Transient, &limits).contains("turns_max"));
+    assert_eq!(said(saga_core::Class::Terminal, &limits), "no answer");
+    assert_eq!(said(saga_core::Class::Transient, &Limits::default()), "no answer");
+}
+
+#[test]
+fn a_decision_needs_an_actor_and_a_reason_and_must_make_sense() {
+    let plan = plan(&[("hold", Kind::Compensatable), ("take", Kind::Pivot), ("tell", Kind::Retryable)]);
+    let taken = [begun("hold", Op::Run, 1), done("hold"), begun("take", Op::Run, 1), done("take")];
+    let blocked = |step: &str| Record::NeedsAttention {
+        step: Some(step.into()),
+        op: Op::Run,
+        reason: AttentionReason::Failed,
+        error: "no".to_owned(),
+    };
+    let told = [begun("tell", Op::Run, 1), failed("tell", Op::Run, unknown()), blocked("tell")];
+    let stuck = state(&plan, &[&taken[..], &told].concat());
+    let decide = |state: &SagaState, step: &str, resolution, actor: &str, reason: &str| {
+        state.resolve_by_hand(&plan, &StepName::from(step), resolution, actor, reason)
+    };
+    for (actor, reason) in [("", "looked"), ("ann", ""), (" ", " ")] {
+        assert_eq!(decide(&stuck, "tell", Resolution::Retry, actor, reason), Err(Refused::NoReason));
+        assert_eq!(stuck.resume_by_hand(actor, reason), Err(Refused::NoReason));
+    }
+    assert_eq!(stuck.direction(), Direction::Committed);
+    // Past the point of no return it must be done; before it, the saga turns back.
+    let never = decide(&stuck, "tell", Resolution::NotApplied, "ann", "looked");
+    assert_eq!(never, Err(Refused::MustBeDone { step: "tell".into() }));
+    let early = state(&plan, &[begun("hold", Op::Run, 1), failed("hold", Op::Run, unknown()), blocked("hold")]);
+    assert!(decide(&early, "hold", Resolution::NotApplied, "ann", "looked").is_ok());
+}
+
+#[test]
+fn stored_words_and_stored_forms_do_not_change() {
+    let words = [
+        (Resolution::Retry, "retry"),
+        (Resolution::Probe, "probe"),
+        (Resolution::Skip, "skip"),
+        (Resolution::Supply(payload()), "supply"),
+        (Resolution::NotApplied, "not-applied"),
+    ];
+    for (resolution, word) in words {
+        assert_eq!(resolution.as_str(), word);
+    }
+    // What is as it nearly always is costs no bytes.
+    let plain = encode_turn(&[begun("a", Op::Run, 1)]).unwrap();
+    assert!(!plain.contains("generation") && !plain.contains("attempt") && !plain.contains("op\""), "{plain}");
+    let other = Record::Begun {
+        step: "a".into(),
+        op: Op::Probe,
+        attempt: 2,
+        generation: 3,
+        at: None,
+        input: Digest::of_text("i"),
+    };
+    let other = encode_turn(&[other]).unwrap();
+    assert!(
+        other.contains("\"generation\":3") && other.contains("\"attempt\":2") && other.contains("\"op\""),
+        "{other}"
+    );
+}
+
+#[test]
+fn what_nobody_waits_for_is_seen_to_once() {
+    let plan = plan(&[("look", Kind::Query)]);
+    let signalled = |id: &str| Record::Signalled { name: "paid".to_owned(), payload: payload(), id: id.to_owned() };
+    let by = SagaId::new();
+    let followed = |id: &str| Record::FollowedUp { id: id.to_owned(), by };
+    let over = [begun("look", Op::Run, 1), done("look"), signalled("one"), signalled("two"), Record::Completed];
+    let two = state(&plan, &over);
+    assert_eq!(two.next(&plan, AT), Next::FollowUp);
+    let one = then(two, &plan, &[followed("one")]);
+    assert_eq!(one.next(&plan, AT), Next::FollowUp, "the other one is still there");
+    assert_eq!(then(one, &plan, &[followed("two")]).next(&plan, AT), Next::Ended);
+}
