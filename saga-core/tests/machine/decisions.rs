@@ -199,15 +199,58 @@ fn a_step_that_kills_its_workers_is_set_aside_and_what_can_do_without_yields() {
     limits.crashes_max = 1;
     let moment = Moment { now: AT, chance: 0.5, limits: &limits };
     let told = |kind: Kind, crashed: bool| {
-        let plan = plan(&[("step", kind)]);
+        let run = Policy::new(RetryPolicy::fixed(Duration::from_secs(1)).attempts(5), Duration::from_secs(1));
+        let compensate = (kind == Kind::Compensatable).then(policy);
+        let step = StepPlan { compensate, ..StepPlan::new("step", kind, Vec::new(), run) };
+        let plan = Plan::new(vec![step], Vec::new()).unwrap();
         let mut records = state(&plan, &[begun("step", Op::Run, 1)]).interrupt(&plan, crashed, moment);
         let human = records.len() == 2;
         let Record::Interrupted { retry_at, .. } = records.remove(0) else { panic!("{records:?}") };
         (retry_at, human)
     };
-    // One attempt is all there is: nothing is tried again, and whoever crashed has an answer of its own.
+    assert_eq!(told(Kind::Compensatable, true), (Some(AT), true));
+    assert_eq!(told(Kind::Compensatable, false), (Some(AT), false));
     assert_eq!(told(Kind::BestEffort, true), (None, false));
-    assert_eq!(told(Kind::BestEffort, false), told(Kind::Compensatable, false));
+    assert_eq!(told(Kind::BestEffort, false), (Some(AT), false));
+}
+
+#[test]
+fn late_effects_are_watched_for_at_growing_distances() {
+    let watch = Some(Duration::from_secs(48 * 3_600));
+    let compensate = Some(policy());
+    let step = StepPlan { compensate, watch, ..StepPlan::new("hold", Kind::Compensatable, Vec::new(), policy()) };
+    let plan = Plan::new(vec![step], Vec::new()).unwrap();
+    let limits = Limits::default();
+    let moment = |now| Moment { now, chance: 0.5, limits: &limits };
+    let attempt = |op| saga_core::machine::Attempt { step: 0, op, number: 1 };
+    let mut watched = state(
+        &plan,
+        &[
+            begun("hold", Op::Run, 1),
+            failed("hold", Op::Run, unknown()),
+            Record::TurnedBack { step: Some("hold".into()) },
+            begun("hold", Op::Compensate, 1),
+        ],
+    );
+    let (mut now, mut distances) = (AT, Vec::new());
+    let mut record =
+        watched.report(&plan, attempt(Op::Compensate), saga_core::machine::Report::Compensated, moment(now));
+    loop {
+        let due = match &record {
+            Record::Compensated { watch_at, .. } | Record::Watched { watch_at, .. } => *watch_at,
+            other => panic!("{other:?}"),
+        };
+        let over = matches!(record, Record::Compensated { .. }).then_some(Record::RolledBack);
+        watched = then(watched, &plan, &[vec![record], over.into_iter().collect()].concat());
+        let Some(due) = due else { break };
+        distances.push(due.since(AT).as_secs());
+        now = due;
+        // Each question is a new one: its attempts are counted from one.
+        watched = then(watched, &plan, &[begun("hold", Op::Probe, 1)]);
+        let unknown = saga_core::machine::Report::Probed(ProbeAnswer::Unknown);
+        record = watched.report(&plan, attempt(Op::Probe), unknown, moment(now));
+    }
+    assert_eq!(distances, [60, 600, 3_600, 86_400, 172_800]);
 }
 
 #[test]
