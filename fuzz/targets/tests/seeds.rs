@@ -17,6 +17,9 @@ use saga_core::codec::Codec as _;
 use saga_core::journal::{Journal, ListFilter, MemoryJournal, Message};
 use saga_sqlite::SqliteJournal;
 
+/// How often seeds are broken for each target.
+const BROKEN: u64 = 100;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -41,6 +44,52 @@ fn every_seed_of_every_target_holds() {
             // And cut off, which costs nothing more to try.
             (target.run)(&bytes[..bytes.len() / 2]);
         }
+    }
+}
+
+/// A little of what cargo-fuzz does, for whoever has no cargo-fuzz; `SAGA_SEEDS` sets how often for each target.
+#[test]
+fn seeds_with_broken_bytes_hold() {
+    let often = std::env::var("SAGA_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(BROKEN);
+    for target in TARGETS {
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(seeds(target.name)).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        let kept: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
+        for nth in 0..often {
+            let mut rng = fastrand::Rng::with_seed(nth);
+            let mut bytes = rng.choice(&kept).unwrap().clone();
+            for _ in 0..rng.usize(1..5) {
+                break_something(&mut bytes, rng.choice(&kept).unwrap(), &mut rng);
+            }
+            let shown = String::from_utf8_lossy(&bytes).into_owned();
+            let held = std::panic::catch_unwind(|| (target.run)(&bytes));
+            assert!(held.is_ok(), "{} with the seed {nth}: {shown:?}", target.name);
+        }
+    }
+}
+
+/// One byte is another, some are gone, come twice, or come from another seed.
+fn break_something(bytes: &mut Vec<u8>, other: &[u8], rng: &mut fastrand::Rng) {
+    if bytes.is_empty() {
+        return;
+    }
+    let at = rng.usize(..bytes.len());
+    let end = (at + rng.usize(1..20)).min(bytes.len());
+    match rng.u8(..6) {
+        0 => bytes[at] ^= 1 << rng.u8(..8),
+        1 => bytes[at] = *rng.choice(br#"0123456789-.eE"\{}[],:nt"#).unwrap(),
+        2 => drop(bytes.drain(at..end)),
+        3 => {
+            let again = bytes[at..end].to_vec();
+            drop(bytes.splice(end..end, again));
+        }
+        4 if !other.is_empty() => {
+            let from = rng.usize(..other.len());
+            let part = other[from..(from + rng.usize(1..200)).min(other.len())].to_vec();
+            drop(bytes.splice(at..end, part));
+        }
+        _ => bytes.truncate(at),
     }
 }
 
