@@ -25,7 +25,7 @@ pub fn run(bytes: &[u8]) {
                 journal.send(&[message]).await.unwrap();
             }
             // It may have been called off, or go on waiting, or wait for a human; whatever it is, it can be told.
-            tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+            tokio::time::sleep(std::time::Duration::from_secs(3)).await;
             match waiting.outcome_now().await.unwrap() {
                 Some(SagaOutcome::Completed(paid)) => assert_eq!(paid, 4),
                 Some(SagaOutcome::RolledBack(_) | SagaOutcome::NeedsAttention(_)) | None => {}

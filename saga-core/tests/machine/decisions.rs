@@ -215,6 +215,61 @@ fn a_step_that_kills_its_workers_is_set_aside_and_what_can_do_without_yields() {
 }
 
 #[test]
+fn there_are_as_many_attempts_as_the_policy_says() {
+    let thrice = || Policy::new(RetryPolicy::fixed(Duration::from_secs(1)).attempts(3), Duration::from_secs(1));
+    let step =
+        StepPlan { compensate: Some(thrice()), ..StepPlan::new("hold", Kind::Compensatable, Vec::new(), thrice()) };
+    let plan = Plan::new(vec![step], Vec::new()).unwrap();
+    let limits = Limits::default();
+    let moment = Moment { now: AT, chance: 0.5, limits: &limits };
+    let mut tried = state(&plan, &[]);
+    let attempts = |tried: &mut SagaState, op| {
+        for number in 1.. {
+            *tried = then(tried.clone(), &plan, &[begun("hold", op, number)]);
+            let fault = Fault { class: saga_core::Class::Transient, ..unknown() };
+            let report = saga_core::machine::Report::Failed { fault, retry_after: None };
+            let failed = tried.report(&plan, saga_core::machine::Attempt { step: 0, op, number }, report, moment);
+            let last = matches!(failed, Record::Failed { retry_at: None, .. });
+            *tried = then(tried.clone(), &plan, &[failed]);
+            if last || number > 9 {
+                return number;
+            }
+        }
+        0
+    };
+    assert_eq!(attempts(&mut tried, Op::Run), 3);
+    tried = then(tried, &plan, &[Record::TurnedBack { step: Some("hold".into()) }]);
+    assert_eq!(attempts(&mut tried, Op::Compensate), 3);
+}
+
+#[test]
+fn a_question_is_asked_as_often_as_the_policy_says() {
+    let thrice = Policy::new(RetryPolicy::fixed(Duration::from_secs(1)).attempts(3), Duration::from_secs(1));
+    let plan = Plan::new(vec![StepPlan::new("take", Kind::Pivot, Vec::new(), thrice)], Vec::new()).unwrap();
+    let limits = Limits::default();
+    let moment = Moment { now: AT, chance: 0.5, limits: &limits };
+    let mut asked = state(&plan, &[begun("take", Op::Run, 1), failed("take", Op::Run, unknown())]);
+    for number in 1..=3 {
+        asked = then(asked, &plan, &[begun("take", Op::Probe, number)]);
+        let fault = Fault { class: saga_core::Class::Transient, ..unknown() };
+        let report = saga_core::machine::Report::Failed { fault, retry_after: None };
+        let failed =
+            asked.report(&plan, saga_core::machine::Attempt { step: 0, op: Op::Probe, number }, report, moment);
+        let again = matches!(failed, Record::Failed { retry_at: Some(_), .. });
+        assert_eq!(again, number < 3, "{failed:?}");
+        asked = then(asked, &plan, &[failed]);
+    }
+}
+
+#[test]
+fn without_a_pivot_the_first_retryable_step_is_the_point_of_no_return() {
+    let plan = plan(&[("hold", Kind::Compensatable), ("tell", Kind::Retryable)]);
+    let held = state(&plan, &[begun("hold", Op::Run, 1), done("hold")]);
+    assert_eq!(held.direction(), Direction::Forward);
+    assert_eq!(then(held, &plan, &[begun("tell", Op::Run, 1)]).direction(), Direction::Committed);
+}
+
+#[test]
 fn late_effects_are_watched_for_at_growing_distances() {
     let watch = Some(Duration::from_secs(48 * 3_600));
     let compensate = Some(policy());
@@ -312,6 +367,91 @@ fn a_decision_needs_an_actor_and_a_reason_and_must_make_sense() {
 }
 
 #[test]
+fn an_operators_retry_grants_as_many_attempts_as_at_first() {
+    let plan = plan(&[("take", Kind::Pivot)]);
+    let resolved = Record::Resolved {
+        step: Some("take".into()),
+        op: Op::Run,
+        resolution: Resolution::Retry,
+        actor: "ann".to_owned(),
+        reason: "it is back".to_owned(),
+    };
+    let calls =
+        |op, reason| Record::NeedsAttention { step: Some("take".into()), op, reason, error: "no key".to_owned() };
+    let stuck = state(
+        &plan,
+        &[begun("take", Op::Run, 1), failed("take", Op::Run, unknown()), calls(Op::Run, AttentionReason::Failed)],
+    );
+    let tally = |state: &SagaState| {
+        let tally = state.steps()[0].tally(Op::Run);
+        (tally.attempts, tally.since_granted)
+    };
+    assert_eq!(tally(&stuck), (1, 1));
+    assert_eq!(tally(&then(stuck, &plan, &[resolved])), (1, 0), "the total goes on");
+}
+
+#[test]
+fn the_first_attempt_is_remembered_with_its_input_and_its_time() {
+    let plan = plan(&[("hold", Kind::Compensatable)]);
+    let at = |at, input: &str| Record::Begun {
+        step: "hold".into(),
+        op: Op::Run,
+        attempt: 1,
+        generation: 0,
+        at: Some(at),
+        input: Digest::of_text(input),
+    };
+    let later = AT.after(Duration::from_secs(9));
+    let retried = Record::Failed { step: "hold".into(), op: Op::Run, fault: unknown(), retry_at: Some(later) };
+    let twice = state(&plan, &[at(AT, "first"), retried, at(later, "second")]);
+    assert_eq!(twice.steps()[0].input(), Some(Digest::of_text("first")));
+    assert_eq!(twice.steps()[0].keyed_at(), Some(AT), "a key's time runs from its first use");
+}
+
+#[test]
+fn why_a_step_or_its_undoing_cannot_be_read_stands_where_it_belongs() {
+    let plan = plan(&[("hold", Kind::Compensatable), ("look", Kind::Query)]);
+    let unreadable = |op| Record::NeedsAttention {
+        step: Some("hold".into()),
+        op,
+        reason: AttentionReason::Undecodable,
+        error: "no number".to_owned(),
+    };
+    let said = |fault: Option<&Fault>| fault.map(|fault| fault.message.clone());
+    let running = state(&plan, &[unreadable(Op::Run)]);
+    let step = &running.steps()[0];
+    assert_eq!((said(step.fault()), said(step.undo_fault())), (Some("no number".to_owned()), None));
+    let back = [
+        begun("hold", Op::Run, 1),
+        done("hold"),
+        Record::Halted { cause: Halt::Deadline },
+        Record::TurnedBack { step: None },
+    ];
+    let undoing = state(&plan, &[&back[..], &[unreadable(Op::Compensate)]].concat());
+    let step = &undoing.steps()[0];
+    assert_eq!((said(step.fault()), said(step.undo_fault())), (None, Some("no number".to_owned())));
+}
+
+#[test]
+fn what_is_read_later_cannot_be_skipped() {
+    let look = StepPlan::new("look", Kind::Query, Vec::new(), policy());
+    let see = StepPlan { reads: vec![0], ..StepPlan::new("see", Kind::Query, vec![0], policy()) };
+    for (steps, refused) in [(vec![look.clone(), see], true), (vec![look], false)] {
+        let plan = Plan::new(steps, Vec::new()).unwrap();
+        let calls = Record::NeedsAttention {
+            step: Some("look".into()),
+            op: Op::Run,
+            reason: AttentionReason::Undecodable,
+            error: "no number".to_owned(),
+        };
+        let stuck = state(&plan, &[calls]);
+        let skipped = stuck.resolve_by_hand(&plan, &"look".into(), Resolution::Skip, "ann", "looked");
+        let why = Refused::CannotSkip { step: "look".into(), why: "its output is read later" };
+        assert_eq!(skipped.err(), refused.then_some(why));
+    }
+}
+
+#[test]
 fn stored_words_and_stored_forms_do_not_change() {
     let words = [
         (Resolution::Retry, "retry"),
@@ -353,4 +493,30 @@ fn what_nobody_waits_for_is_seen_to_once() {
     let one = then(two, &plan, &[followed("one")]);
     assert_eq!(one.next(&plan, AT), Next::FollowUp, "the other one is still there");
     assert_eq!(then(one, &plan, &[followed("two")]).next(&plan, AT), Next::Ended);
+}
+
+#[test]
+fn a_step_that_fanned_out_knows_its_items_in_order() {
+    let each = std::num::NonZeroUsize::new(2);
+    let many = StepPlan { each, ..StepPlan::new("many", Kind::Query, vec![0], policy()) };
+    let plan = Plan::new(vec![StepPlan::new("look", Kind::Query, Vec::new(), policy()), many], Vec::new()).unwrap();
+    let looked = [begun("look", Op::Run, 1), done("look")];
+    let fanned = then(state(&plan, &looked), &plan, &[Record::FannedOut { step: "many".into(), items: 2 }]);
+    let names = |step| fanned.items(step).map(|item| item.name().to_string()).collect::<Vec<_>>();
+    assert_eq!(names(1), ["many[0]", "many[1]"]);
+    assert!(names(0).is_empty());
+}
+
+#[test]
+fn a_retryable_step_that_certainly_did_not_happen_is_a_failure_and_no_riddle() {
+    let plan = plan(&[("tell", Kind::Retryable)]);
+    let reason = |fault: Fault| match state(&plan, &[begun("tell", Op::Run, 1), failed("tell", Op::Run, fault)])
+        .next(&plan, AT)
+    {
+        Next::Append(Record::NeedsAttention { reason, .. }) => Some(reason),
+        _ => None,
+    };
+    let certain = Fault { effect: saga_core::Effect::NotApplied, ..unknown() };
+    assert_eq!(reason(certain), Some(AttentionReason::Failed));
+    assert_ne!(reason(unknown()), Some(AttentionReason::UnknownOutcome), "it has not been asked yet");
 }
