@@ -1,6 +1,8 @@
 //! What a saga costs that does not depend on the machine: requests, commits, rows, bytes of write-ahead log, and
 //! allocations. Held against `benches/costs.json`; `UPDATE_EXPECT=1` writes it anew.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
