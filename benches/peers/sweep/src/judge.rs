@@ -1,0 +1,64 @@
+//! What a run has come to, by the books of the participant and by what was told.
+
+use serde::Serialize;
+
+use crate::ledger::{Book, End};
+
+/// What one run has come to.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Verdict {
+    /// No worker came to the point that the run is about: it shows nothing.
+    pub missed: bool,
+    /// Calls that were made again.
+    pub again: u32,
+    /// Effects had more than once by a participant without keys.
+    pub doubled_without_keys: u32,
+    /// Effects had more than once by a participant with keys.
+    pub doubled: u32,
+    /// Effects that stand after a saga that is told to have failed, without a word of them.
+    pub left_untold: u32,
+    /// Effects that stand, and the error with which the saga ended says that a compensation failed.
+    pub left_told: u32,
+    /// Effects that stand, and the saga stays open until a human has decided.
+    pub left_open: u32,
+    /// Effects that are missing after a saga that is told to be complete.
+    pub missing: u32,
+    /// No end was told.
+    pub stuck: bool,
+    /// Two workers told different ends.
+    pub two_ends: bool,
+    /// What was told, by which worker.
+    pub told: Vec<String>,
+}
+
+impl Verdict {
+    /// Judges a run; `came` says whether a worker came to its point.
+    pub fn of(book: &Book, came: bool) -> Self {
+        let ends = book.told.iter().filter(|(_, end, _)| *end != End::EngineError).map(|(_, end, _)| *end);
+        let ends: Vec<End> = ends.collect();
+        let stand = u32::try_from(book.stand().len()).unwrap_or(u32::MAX);
+        let mut verdict = Self {
+            missed: !came,
+            again: book.again(),
+            doubled_without_keys: book.doubled_without_keys(),
+            doubled: book.doubled(),
+            stuck: ends.is_empty(),
+            two_ends: ends.windows(2).any(|pair| pair[0] != pair[1]),
+            told: book.told.iter().map(|(worker, end, text)| format!("{worker}: {end:?} {text}")).collect(),
+            ..Self::default()
+        };
+        match ends.last() {
+            Some(End::Completed) => verdict.missing = 3 - stand,
+            Some(End::RolledBack) => verdict.left_untold = stand,
+            Some(End::UndoFailed) => verdict.left_told = stand,
+            Some(End::NeedsHuman) => verdict.left_open = stand,
+            Some(End::EngineError) | None => {}
+        }
+        verdict
+    }
+
+    /// Whether money or an order is wrong, and nobody knows.
+    pub fn is_wrong(&self) -> bool {
+        self.doubled > 0 || self.left_untold > 0 || self.missing > 0 || self.stuck || self.two_ends
+    }
+}
