@@ -18,8 +18,7 @@ pub async fn run(url: &str, id: &str, careful: bool) -> Result<(End, String), Fa
     let options = RunOptions { workflow_id: Some(id), ..RunOptions::default() };
     Ok(match workflow.run_with(careful, options).await {
         Ok(()) => (End::Completed, String::new()),
-        Err(dbos::Error::Application(error)) => (error.end(), error.to_string()),
-        Err(error) => (End::EngineError, error.to_string()),
+        Err(error) => (told(&error).map_or(End::EngineError, CheckoutError::end), error.to_string()),
     })
 }
 
@@ -31,8 +30,8 @@ async fn checkout(careful: bool) -> Done {
             continue;
         };
         // What the engine itself fails with is no outcome: the workflow goes on when it is recovered.
-        let dbos::Error::Application(failure) = &error else { return Err(error) };
-        if careful && *failure == CheckoutError::NoAnswer {
+        let Some(failure) = told(&error) else { return Err(error) };
+        if careful && failure == CheckoutError::NoAnswer {
             owed.push(op);
         }
         for op in owed.into_iter().rev() {
@@ -66,4 +65,13 @@ fn this_key(op: Op) -> String {
 fn options() -> StepOptions<CheckoutError> {
     let options = StepOptions { max_attempts: 3, ..StepOptions::default() };
     options.should_retry(|error| !matches!(error, dbos::Error::Application(CheckoutError::Declined)))
+}
+
+/// Which of the program's own errors it is; that of the last attempt, when all of them failed.
+fn told(error: &dbos::Error<CheckoutError>) -> Option<CheckoutError> {
+    match error {
+        dbos::Error::Application(own) => Some(*own),
+        dbos::Error::MaxStepRetriesExceeded { errors, .. } => errors.last().and_then(told),
+        _ => None,
+    }
 }
