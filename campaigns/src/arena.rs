@@ -35,7 +35,7 @@ const HEALED_WITHIN: Duration = Duration::from_secs(120);
 const CLIENT_WITHIN: Duration = Duration::from_secs(30);
 
 /// Among so many sagas, everything has to have happened for a run to mean something.
-const MANY: usize = 500;
+const MANY: usize = 1_500;
 
 /// What a class does its faults to.
 #[derive(Debug)]

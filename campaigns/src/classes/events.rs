@@ -18,7 +18,7 @@ const CLIENTS: u64 = 4;
 /// How many messages each is told, and how often each of them.
 const MESSAGES: u64 = 3;
 const TIMES: u64 = 25;
-/// How many messages go to nobody, and how often each of them.
+/// How many messages go to nobody, and how often each of them; and how many are on their way at a time.
 const STRAYS: u64 = 5;
 
 /// More than any payload may have.
@@ -58,7 +58,9 @@ async fn one(client: &Arc<Client>, key: String) -> (Notes, u64) {
     let order = Order { number: 1, cents: 100, goods: 1, script: Script::Fine, ..Order::default() };
     client.start(|sagas| &sagas.payment, "payment", key.clone(), order, &mut notes).await;
     for message in 0..MESSAGES {
-        told(client, &key, &format!("paid-{message}"), TIMES, &mut notes).await;
+        for _ in 0..TIMES / STRAYS {
+            told(client, &key, &format!("paid-{message}"), STRAYS, &mut notes).await;
+        }
     }
     for message in 0..STRAYS {
         told(client, &format!("{key}-nobody"), &format!("lost-{message}"), STRAYS, &mut notes).await;
