@@ -202,7 +202,10 @@ impl Driver {
         let (news, written) = self.submit(after)?;
         match written.await.unwrap_or(Written::Lost) {
             Written::Durable => {}
-            Written::Unread => return Ok(false),
+            Written::Unread => {
+                self.hold.leaving(false);
+                return Ok(false);
+            }
             Written::Lost => return Err(Stop::Lost),
             Written::Rival => {
                 error!(saga.id = %self.saga.id, "another turn stands where this worker's was to stand; dropping the saga");
@@ -232,6 +235,9 @@ impl Driver {
             late_effects: self.saga.late_effects(),
             late_signals: self.saga.late_signals(),
         };
+        if after != After::Keep {
+            self.hold.leaving(true);
+        }
         Ok((news, self.incarnation.appender.submit(turn)))
     }
 

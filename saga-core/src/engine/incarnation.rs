@@ -65,6 +65,9 @@ struct Place {
     /// Somebody else was to take it up meanwhile, or its driver gave up: it belongs to this worker, and once
     /// it is let go nobody works on it.
     stray: bool,
+    /// Its driver has written a turn that parks or ends it, and has no answer yet: by what the journal says it may
+    /// have been claimed again.
+    leaving: bool,
 }
 
 impl Incarnation {
@@ -133,12 +136,17 @@ impl Incarnation {
             return None;
         }
         let mailbox = Arc::<Mailbox>::default();
-        held.insert(saga, Place { mailbox: mailbox.clone(), stray: false });
+        held.insert(saga, Place { mailbox: mailbox.clone(), stray: false, leaving: false });
         Some(Hold { saga, mailbox, held: self.held.clone(), claims: self.claims.clone() })
     }
 
-    pub(crate) fn holds(&self, saga: SagaId) -> bool {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&saga)
+    /// Whether nobody here works on the saga, which the journal says is this worker's. One whose driver is leaving
+    /// it is looked at again once it is let go.
+    pub(crate) fn is_stray(&self, saga: SagaId) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(place) = held.get_mut(&saga) else { return true };
+        place.stray |= place.leaving;
+        false
     }
 
     /// The mailbox of a saga that is held here.
@@ -157,6 +165,13 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
+    /// Whether a turn is on its way that parks or ends the saga.
+    pub(crate) fn leaving(&self, leaving: bool) {
+        if let Some(place) = self.held.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.saga) {
+            place.leaving = leaving;
+        }
+    }
+
     /// The saga belongs to this worker still, and its driver gives up: it is to be taken up anew.
     pub(crate) fn give_up(&self) {
         if let Some(place) = self.held.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.saga) {

@@ -262,7 +262,7 @@ async fn adopt_strays(
     slots: &mut OwnedSemaphorePermit,
 ) -> Result<(), JournalError> {
     let owned = inner.journal.owned(incarnation.lease).await?;
-    let mut strays: Vec<SagaHeader> = owned.into_iter().filter(|saga| !incarnation.holds(saga.id)).collect();
+    let mut strays: Vec<SagaHeader> = owned.into_iter().filter(|saga| incarnation.is_stray(saga.id)).collect();
     if strays.len() > slots.num_permits() {
         strays.truncate(slots.num_permits());
         inner.claims.reconcile_next_round();
