@@ -62,3 +62,58 @@ impl Verdict {
         self.doubled > 0 || self.left_untold > 0 || self.missing > 0 || self.stuck || self.two_ends
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Ask, Op};
+
+    fn book(asks: &[Ask]) -> Book {
+        let mut book = Book::default();
+        asks.iter().for_each(|ask| drop(book.act(1, ask)));
+        book
+    }
+
+    fn perform(key: &str) -> Ask {
+        Ask::Perform { op: Op::Authorize, key: key.to_owned() }
+    }
+
+    fn told(end: End) -> Ask {
+        Ask::Told { end, text: String::new() }
+    }
+
+    #[test]
+    fn an_effect_that_stands_after_a_failure_is_left_and_nobody_was_told() {
+        let verdict = Verdict::of(&book(&[perform("a"), told(End::RolledBack)]), true);
+        assert_eq!((verdict.left_untold, verdict.is_wrong()), (1, true));
+    }
+
+    #[test]
+    fn a_call_made_again_under_its_key_is_doubled_only_where_there_are_no_keys() {
+        let verdict = Verdict::of(&book(&[perform("a"), perform("a")]), true);
+        assert_eq!((verdict.again, verdict.doubled_without_keys, verdict.doubled), (1, 1, 0));
+    }
+
+    #[test]
+    fn another_key_doubles_the_effect() {
+        assert_eq!(Verdict::of(&book(&[perform("a"), perform("b")]), true).doubled, 1);
+    }
+
+    #[test]
+    fn what_was_undone_does_not_happen_late() {
+        let undo = Ask::Undo { op: Op::Authorize, key: "a".to_owned() };
+        let verdict = Verdict::of(&book(&[undo, perform("a"), told(End::RolledBack)]), true);
+        assert!(!verdict.is_wrong());
+    }
+
+    #[test]
+    fn a_saga_of_which_two_ends_are_told_is_wrong() {
+        let verdict = Verdict::of(&book(&[told(End::Completed), told(End::RolledBack)]), true);
+        assert!(verdict.two_ends && verdict.is_wrong());
+    }
+
+    #[test]
+    fn a_saga_of_which_no_end_is_told_is_stuck() {
+        assert!(Verdict::of(&book(&[perform("a")]), true).stuck);
+    }
+}

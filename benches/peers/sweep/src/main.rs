@@ -1,6 +1,6 @@
 //! The same zombie-and-crash sweep on equivalent programs: ours, and three peers as their own documents set them up.
 //!
-//! `sweep [--engine dbos]… [--schedule crash]… [--rounds 2]` starts a private Postgres, runs every script of every
+//! `sweep [--engine dbos]… [--schedule crash]… [--runs 24]` starts a private Postgres, runs every script of every
 //! schedule on each engine, each with worker processes and a database of its own, and prints a table of what was
 //! left behind; `--details` prints each run as a line of JSON, too. See `../README.md`, "What a crash leaves".
 
@@ -35,11 +35,11 @@ struct Args {
     /// What; all by default.
     #[arg(long)]
     schedule: Vec<Schedule>,
-    /// How often each script is run.
-    #[arg(long, default_value_t = 1)]
-    rounds: u32,
+    /// Runs of each engine on each schedule, at least: every script equally often, and once.
+    #[arg(long, default_value_t = 24)]
+    runs: usize,
     /// Runs at once.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 6)]
     at_once: usize,
     /// Tells of every run.
     #[arg(long)]
@@ -92,7 +92,9 @@ async fn sweep(args: &Args) -> Result<(), Failure> {
 async fn all(args: &Args, runner: Runner<'static>, engine: Name, schedule: Schedule) -> Result<Vec<Verdict>, Failure> {
     let places = Arc::new(Semaphore::new(args.at_once));
     let mut runs: JoinSet<Result<(Script, Verdict), Failure>> = JoinSet::new();
-    for script in (0..args.rounds).flat_map(|_| schedule.scripts()) {
+    let scripts = schedule.scripts();
+    let rounds = args.runs.div_ceil(scripts.len()).max(1);
+    for script in (0..rounds).flat_map(|_| scripts.clone()) {
         let places = places.clone();
         runs.spawn(async move {
             let _place = places.acquire().await?;

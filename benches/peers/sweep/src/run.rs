@@ -17,7 +17,7 @@ use crate::script::{Fault, Script};
 /// The saga of every run: each has a database of its own. A UUID, as steno wants it.
 const ID: &str = "00000000-0000-4000-8000-000000000001";
 /// How long a saga may take to end, once nothing hinders it any more.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a frozen worker may take to say something, once it goes on.
 const AFTERWARDS: Duration = Duration::from_secs(3);
 

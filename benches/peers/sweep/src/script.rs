@@ -47,6 +47,8 @@ pub struct Point {
 pub enum Fault {
     /// The capture is declined, and has no effect.
     Declined,
+    /// The capture is declined, and is not when it is asked for again.
+    DeclinedOnce,
     /// This has its effect, and its answers are lost, however often it is asked for.
     AnswersLost { op: Op },
     /// This is answered never, and has its effect much later.
@@ -71,11 +73,15 @@ impl Script {
         let fault = self.fault?;
         let declined = call == Call { op: Op::Capture, undo: false };
         match fault {
-            Fault::Declined if declined => Some(fault),
+            Fault::Declined | Fault::DeclinedOnce if declined => Some(fault),
             Fault::UndoRefused { .. } if declined => Some(Fault::Declined),
             Fault::AnswersLost { op } | Fault::Late { op } if call == (Call { op, undo: false }) => Some(fault),
             Fault::UndoRefused { op, .. } if call == (Call { op, undo: true }) => Some(fault),
-            Fault::Declined | Fault::AnswersLost { .. } | Fault::Late { .. } | Fault::UndoRefused { .. } => None,
+            Fault::Declined
+            | Fault::DeclinedOnce
+            | Fault::AnswersLost { .. }
+            | Fault::Late { .. }
+            | Fault::UndoRefused { .. } => None,
         }
     }
 }
@@ -101,7 +107,17 @@ impl Schedule {
     pub fn scripts(self) -> Vec<Script> {
         match self {
             Self::Crash => points(&[Moment::Before, Moment::Effect, Moment::Answered, LATER], false),
-            Self::Zombie => points(&[Moment::Before, Moment::Effect, Moment::Answered], true),
+            Self::Zombie => {
+                let mut scripts = points(&[Moment::Before, Moment::Effect, Moment::Answered], true);
+                // The first worker knows that it was declined, and the second finds that it is not.
+                let call = Call { op: Op::Capture, undo: false };
+                scripts.extend([Moment::Effect, Moment::Answered].map(|moment| Script {
+                    point: Some(Point { call, moment }),
+                    zombie: true,
+                    fault: Some(Fault::DeclinedOnce),
+                }));
+                scripts
+            }
             Self::Unknown => {
                 let faults = Op::ALL.into_iter().flat_map(|op| [Fault::AnswersLost { op }, Fault::Late { op }]);
                 faults.map(|fault| Script { fault: Some(fault), ..Script::default() }).collect()

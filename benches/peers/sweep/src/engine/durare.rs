@@ -4,7 +4,7 @@
 use std::str::FromStr as _;
 use std::sync::Arc;
 
-use durare::{DurableContext, DurableEngine, PostgresProvider, StepOptions, WorkflowOptions};
+use durare::{DurableContext, DurableEngine, EngineConfig, PostgresProvider, StepOptions, WorkflowOptions};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::{CheckoutError, Failure, key, ledger};
@@ -16,7 +16,10 @@ const SCHEMA: &str = "dbos";
 pub async fn run(url: &str, id: &str, careful: bool) -> Result<(End, String), Failure> {
     let options = PgConnectOptions::from_str(url)?.options([("search_path", SCHEMA)]);
     let pool = PgPoolOptions::new().max_connections(8).connect_with(options).await?;
-    let engine = DurableEngine::new(Arc::new(PostgresProvider::from_pool_with_schema(pool, SCHEMA)?)).await?;
+    let provider = Arc::new(PostgresProvider::from_pool_with_schema(pool, SCHEMA)?);
+    // By default the version is a hash of the executable, which takes seconds where nothing is optimised.
+    let config = EngineConfig::default().app_version(env!("CARGO_PKG_VERSION"));
+    let engine = DurableEngine::with_config(provider, config).await?;
     engine.recover().await?;
     let handle = engine.start_with(Checkout, careful, WorkflowOptions::with_id(id)).await?;
     Ok(match handle.await {

@@ -47,7 +47,7 @@ pub struct Book {
 
 impl Book {
     /// Does what is asked.
-    pub(super) fn act(&mut self, worker: u32, ask: &Ask) -> Said {
+    pub fn act(&mut self, worker: u32, ask: &Ask) -> Said {
         match ask {
             Ask::Perform { op, key } => self.perform(*op, key),
             Ask::Undo { op, key } => {

@@ -64,7 +64,7 @@ struct Line {
 
 /// What the ledger says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Said {
+pub enum Said {
     Done,
     Declined,
     Refused,

@@ -126,7 +126,8 @@ impl Shared {
             }
             Some(Fault::Declined) => Said::Declined,
             Some(Fault::UndoRefused { .. }) => Said::Refused,
-            None => self.act(&line),
+            // Once was at the point of the script.
+            Some(Fault::DeclinedOnce) | None => self.act(&line),
         };
         answer(&mut stream, said, false).await
     }
@@ -140,7 +141,8 @@ impl Shared {
 
     async fn at_point(&self, mut stream: BufReader<TcpStream>, line: Line, moment: Moment) -> std::io::Result<()> {
         // What is declined has no effect, at no moment.
-        let declined = self.script.fault_at(&line.ask) == Some(Fault::Declined);
+        let fault = self.script.fault_at(&line.ask);
+        let declined = matches!(fault, Some(Fault::Declined | Fault::DeclinedOnce));
         let act = || if declined { Said::Declined } else { self.act(&line) };
         match moment {
             Moment::Before => {
