@@ -1,6 +1,6 @@
 //! The oracle: random lives of a journal, call by call, and the answer to each beside what a small model says.
 //!
-//! The [model] is plain lists that are read from end to end, without an index and without a cache. It is written from
+//! The model is plain lists that are read from end to end, without an index and without a cache. It is written from
 //! the contract's words, and shares no line with the journal in memory, which is one of those that are judged by it.
 //! Where the contract leaves a journal its choice (which of two sagas that are due alike a claim takes, how far an answer
 //! goes that has a limit), the model says whether the choice was a legal one, and goes on from there.
