@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use futures_util::{FutureExt as _, future::Future};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
 use tracing::{Instrument as _, error, info_span, warn};
 
 use super::attempt::{self, panic_message};
@@ -125,12 +126,15 @@ impl Driver {
             match exit {
                 Ok(Exit::Gone) | Err(Stop::Lost | Stop::HandBack) => break,
                 Ok(Exit::Sleep(until)) => {
+                    // It was to be soon. If the journal's clock has been set back since, it is looked at again, and
+                    // parked: the journal's clock goes on to tell when it is due.
+                    let wake_at = self.inner.clock.instant(until).min(Instant::now() + STAY_MAX);
                     tokio::select! {
                         biased;
                         () = self.incarnation.lost.cancelled() => break,
                         // Closing the lease hands the saga back, due at once.
                         () = self.inner.draining.cancelled() => break,
-                        () = tokio::time::sleep_until(self.inner.clock.instant(until)) => {}
+                        () = tokio::time::sleep_until(wake_at) => {}
                         () = self.hold.mailbox.arrived() => {}
                     }
                     let room = self.inner.rooms.enter(&definition).await;
