@@ -19,6 +19,7 @@ use benches::{
 };
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use mimalloc::MiMalloc;
 use saga_core::journal::Journal;
 use saga_core::{Engine, Limits};
 use saga_postgres::PostgresJournal;
@@ -31,6 +32,10 @@ enum On {
     Postgres,
     Sqlite,
 }
+
+/// As hosts that care run: all contenders have the same allocator.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[derive(Parser)]
 struct Args {

@@ -13,11 +13,16 @@ use std::time::Duration;
 use benches::{Counting, Load, Row, measure, noop, print_json, print_table, run_saga};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use mimalloc::MiMalloc;
 use saga_core::journal::{Journal, MemoryJournal};
 use saga_core::{Engine, Limits};
 use saga_postgres::PostgresJournal;
 use saga_sqlite::SqliteJournal;
 use sqlx::{Connection as _, PgConnection, Row as _};
+
+/// As hosts that care run: all contenders have the same allocator.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[derive(Parser)]
 struct Args {

@@ -12,6 +12,11 @@ use std::path::PathBuf;
 use benches::reach::{Finding, Role, Scenario, Settings, print_findings, run};
 use clap::{Parser, Subcommand, ValueEnum as _};
 use indicatif::{ProgressBar, ProgressStyle};
+use mimalloc::MiMalloc;
+
+/// As hosts that care run: all contenders have the same allocator.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[derive(Parser)]
 struct Args {

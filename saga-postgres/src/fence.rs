@@ -48,6 +48,15 @@ pub enum Closed {
     NotApplied,
 }
 
+/// What a step finds that is not the first to enter, see [`Fence::recall`].
+#[derive(Debug)]
+pub(crate) enum Recalled {
+    /// It was done by an earlier call, and this was left.
+    Done(Option<String>),
+    /// It was undone, or refused for good, before it came.
+    Undone,
+}
+
 /// The fence: one row for each operation, written in the transaction that has the effect.
 ///
 /// ```no_run
@@ -126,14 +135,30 @@ impl Fence {
         Ok(if applied { Closed::Applied } else { Closed::NotApplied })
     }
 
-    /// Stores what a step leaves beside its mark, for who comes again.
+    /// Enters a step's operation after its writes, with what it leaves for who comes again. False when somebody has
+    /// entered it already: roll the writes back, and [`recall`](Self::recall).
     pub(crate) async fn leave(
         transaction: &mut PgConnection,
         key: IdempotencyKey,
         left: &str,
-    ) -> Result<(), sqlx::Error> {
-        let leave = sqlx::query("UPDATE saga_fence SET left_behind = $1 WHERE key = $2");
-        leave.bind(left.to_owned()).bind(key.as_uuid()).execute(transaction).await.map(drop)
+    ) -> Result<bool, sqlx::Error> {
+        let leave = sqlx::query(
+            "INSERT INTO saga_fence (key, state, at, left_behind) \
+             VALUES ($1, $2, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, $3) ON CONFLICT DO NOTHING",
+        );
+        let left = leave.bind(key.as_uuid()).bind(DONE).bind(left.to_owned()).execute(transaction).await?;
+        Ok(left.rows_affected() == 1)
+    }
+
+    /// What has become of a step's operation so far, and what it left.
+    pub(crate) async fn recall(
+        connection: &mut PgConnection,
+        key: IdempotencyKey,
+    ) -> Result<Option<Recalled>, sqlx::Error> {
+        let recall = sqlx::query("SELECT state, left_behind FROM saga_fence WHERE key = $1").bind(key.as_uuid());
+        let Some(row) = recall.fetch_optional(connection).await? else { return Ok(None) };
+        let done = row.try_get::<i16, _>("state")? == DONE;
+        Ok(Some(if done { Recalled::Done(row.try_get("left_behind")?) } else { Recalled::Undone }))
     }
 
     /// What a step left.

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use saga_core::{Checkpoint, Compensation, Outcome, Payload, Probe, Step, StepContext, StepError, async_trait};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
-use crate::fence::{Closed, Entry, Fence, Undo};
+use crate::fence::{Closed, Fence, Recalled, Undo};
 
 /// A step that writes to the host's own database, and is handed the open transaction to do it. Wrap it in
 /// [`Transactional`].
 ///
 /// Its writes, the mark that they were made and what the step leaves are one transaction. However often the
-/// step is tried, and wherever a worker dies, they are made once: who comes again finds the mark, and what
-/// was left. An error rolls everything back, and so has certainly had no effect.
+/// step is tried, and wherever a worker dies, they are made once: who comes again is rolled back, finds the
+/// mark, and answers what was left. An error rolls everything back, and so has certainly had no effect.
 ///
 /// ```no_run
 /// use saga_core::{Definition, StepContext, StepError, async_trait};
@@ -113,18 +113,29 @@ impl<S: TransactionalStep> Step for Transactional<S> {
     async fn run(&self, cx: &StepContext, input: S::Input) -> Result<S::Output, StepError> {
         let (pool, step, cx) = (self.pool.clone(), self.step.clone(), cx.clone());
         shielded(async move {
-            let mut tx = pool.begin().await.map_err(StepError::unsent)?;
-            let output = match Fence::enter(&mut tx, cx.key()).await? {
-                // Whatever went wrong was rolled back.
-                Entry::Fresh => step.run(&mut tx, &cx, input).await.map_err(StepError::without_effect)?,
-                Entry::Repeated => return decode(Fence::output(&mut tx, cx.key()).await?),
-                Entry::Undone => return Err(StepError::rejected("the step was undone before it came")),
+            let mut connection = pool.acquire().await.map_err(StepError::unsent)?;
+            let mut tx = connection.begin().await.map_err(StepError::unsent)?;
+            // The mark comes last: one round trip less than to enter first and leave the output afterwards, and
+            // nearly every call is the first. Who is not has written in vain, and is rolled back.
+            let failure = match step.run(&mut tx, &cx, input).await {
+                Ok(output) => {
+                    let left = output.encode().map_err(StepError::rejected)?;
+                    if Fence::leave(&mut tx, cx.key(), left.as_json()).await.map_err(StepError::unsent)? {
+                        // From here on nobody knows, until somebody asks again.
+                        tx.commit().await?;
+                        return Ok(output);
+                    }
+                    StepError::unsent("the mark that was in the way is gone")
+                }
+                Err(error) => error.without_effect(),
             };
-            let left = output.encode().map_err(StepError::rejected)?;
-            Fence::leave(&mut tx, cx.key(), left.as_json()).await.map_err(StepError::unsent)?;
-            // From here on nobody knows, until somebody asks again.
-            tx.commit().await?;
-            Ok(output)
+            tx.rollback().await.map_err(StepError::unsent)?;
+            // A step that was done before may fail by its own writes: what counts is the mark.
+            match Fence::recall(&mut connection, cx.key()).await.map_err(StepError::unsent)? {
+                Some(Recalled::Done(left)) => decode(left),
+                Some(Recalled::Undone) => Err(StepError::rejected("the step was undone before it came")),
+                None => Err(failure),
+            }
         })
         .await
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use saga_core::journal::MemoryJournal;
 use saga_core::{
-    Definition, Engine, RetryPolicy, SagaOutcome, Source as _, StepContext, StepError, async_trait, step_fn,
+    Definition, Engine, RetryPolicy, SagaOutcome, Source as _, Step, StepContext, StepError, async_trait, step_fn,
 };
 use saga_postgres::{Fence, Transactional, TransactionalCompensation, TransactionalStep};
 use sqlx::{Executor as _, PgConnection};
@@ -111,4 +111,39 @@ async fn an_error_rolls_back_and_has_certainly_had_no_effect() {
     assert_eq!(failure.to_string(), "insert failed: refused, after the write");
     assert_eq!(failure.fault.effect, saga_core::Effect::NotApplied);
     assert_eq!(rows(&pool).await, [0_i64; 0]);
+}
+
+/// Loses the answer of each step's first attempt.
+struct Forgetful(Transactional<Insert>);
+
+#[async_trait]
+impl Step for Forgetful {
+    type Input = i64;
+    type Output = String;
+
+    async fn run(&self, cx: &StepContext, order: i64) -> Result<String, StepError> {
+        let left = self.0.run(cx, order).await?;
+        if cx.attempt() == 1 { Err(StepError::retry("the answer is lost")) } else { Ok(left) }
+    }
+}
+
+#[tokio::test]
+async fn who_comes_again_is_answered_as_before_even_where_its_own_writes_stand_in_the_way() {
+    let database = saga_testkit::postgres::Cluster::shared().await.unwrap().database().await.unwrap();
+    let pool = sqlx::PgPool::connect(database.url()).await.unwrap();
+    Fence::install(&mut pool.acquire().await.unwrap()).await.unwrap();
+    let definition = Definition::build("rows", 1, |saga, order| {
+        let row = saga.pivot("insert", Forgetful(Transactional::new(pool.clone(), Insert)), order);
+        saga.returns(row.retry(RetryPolicy::fixed(Duration::from_millis(2))))
+    });
+    let definition = definition.unwrap();
+    let engine = Engine::builder(MemoryJournal::new()).register(&definition).open().await.unwrap();
+    for table in ["CREATE TABLE rows (n BIGINT NOT NULL)", "CREATE TABLE rows (n BIGINT PRIMARY KEY)"] {
+        pool.execute(table).await.unwrap();
+        let saga = engine.start(&definition, table, 4).await.unwrap();
+        let SagaOutcome::Completed(left) = saga.outcome().await.unwrap() else { panic!("not completed") };
+        assert_eq!(left, "row 4");
+        assert_eq!(rows(&pool).await, [4]);
+        pool.execute("DROP TABLE rows").await.unwrap();
+    }
 }

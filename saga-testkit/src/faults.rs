@@ -24,6 +24,8 @@ pub enum Fault {
     CancelledAfterPolls(u32),
     /// The call is made, and its answer comes this much later.
     AnsweredLate(Duration),
+    /// The call is made, and panics instead of answering.
+    Panics,
 }
 
 /// One planned fault: the `call`-th call (counted from zero) of the method fails like this.
@@ -110,6 +112,11 @@ impl<J: Journal> FaultJournal<J> {
             None => call.await,
             Some(Fault::Before) => Err(lost(method)),
             Some(Fault::After) => call.await.and_then(|_| Err(lost(method))),
+            #[expect(clippy::panic, reason = "what was asked for")]
+            Some(Fault::Panics) => {
+                call.await.ok();
+                panic!("{method} panics, as planned");
+            }
             Some(Fault::AnsweredLate(by)) => {
                 let answer = call.await;
                 tokio::time::sleep(by).await;

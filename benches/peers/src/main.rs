@@ -31,9 +31,14 @@ use cpu::Cpu;
 use engine::Name;
 use figures::Figures;
 use load::{Load, measure};
+use mimalloc::MiMalloc;
 use payload::RESULT;
 use probe::Probe;
 use sqlx::{Connection as _, PgConnection};
+
+/// As hosts that care run: all contenders have the same allocator.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[derive(Parser)]
 struct Args {

@@ -80,13 +80,18 @@ pub(super) async fn hold(url: &str, sagas: usize) -> Outcome<Engine> {
     let definition = definition(&gate)?;
     let engine = engine(url, sagas).await?.worker_name(HOLDER).lease_ttl(ttl(sagas)).register(&definition);
     let engine = engine.open().await?;
-    start_all(&engine, &definition, sagas).await?;
+    start_named(&engine, &definition, sagas, 0).await?;
     gate.until_begun(sagas).await?;
     Ok(engine)
 }
 
-/// Starts so many sagas, and waits for none.
-pub(super) async fn start_all(engine: &Engine, definition: &Definition<String, String>, sagas: usize) -> Outcome<()> {
+/// Starts so many sagas, and waits for none. Their keys are new for each name.
+pub(super) async fn start_named(
+    engine: &Engine,
+    definition: &Definition<String, String>,
+    sagas: usize,
+    name: usize,
+) -> Outcome<()> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut callers = JoinSet::new();
     for _ in 0..CALLERS.min(sagas) {
@@ -97,7 +102,7 @@ pub(super) async fn start_all(engine: &Engine, definition: &Definition<String, S
                 if nth >= sagas {
                     return Ok::<_, saga_core::engine::StartError>(());
                 }
-                engine.start(&definition, &nth.to_string(), String::new()).await?;
+                engine.start(&definition, &format!("{name}-{nth}"), String::new()).await?;
             }
         });
     }

@@ -1,41 +1,45 @@
 //! Group commit: items that arrive while a commit is under way share the next one.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-/// How many commits are in flight at once: two keep the database busy while one batch gathers;
+/// How many commits are in flight at once: two keep the database busy while a third batch gathers;
 /// more only make the batches smaller.
-const LANES: usize = 2;
+const AT_ONCE: usize = 2;
+/// A commit that takes longer than this is not waited for: something is wrong with it, and perhaps not with the next.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Gathers items into batches and hands each item its own answer.
 ///
 /// There is no artificial delay: a lone item is flushed at once, and a batch is whatever has arrived
-/// while both lanes were busy. The lanes are tasks that nobody aborts: whoever submits may go away,
+/// while there was nothing to begin. The task that writes is one that nobody aborts: whoever submits may go away,
 /// what was submitted is still written.
 #[derive(Debug)]
 pub(crate) struct Batcher<I, O> {
-    queue: mpsc::UnboundedSender<(I, oneshot::Sender<O>)>,
+    queue: mpsc::UnboundedSender<Item<I, O>>,
 }
 
+/// What was submitted, and where its answer goes.
+type Item<I, O> = (I, oneshot::Sender<O>);
+
 impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
-    /// Starts the lanes. `flush` answers each item of a batch, in order.
+    /// Starts to gather. `flush` answers each item of a batch, in order.
     pub(crate) fn spawn<F, Fut>(batch_max: usize, flush: F) -> Self
     where
         F: Fn(Vec<I>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Vec<O>> + Send + 'static,
     {
         let (queue, items) = mpsc::unbounded_channel();
-        let (items, flush) = (Arc::new(Mutex::new(items)), Arc::new(flush));
-        for _ in 0..LANES {
-            tokio::spawn(lane(items.clone(), flush.clone(), batch_max));
-        }
+        tokio::spawn(gather(items, flush, batch_max));
         Self { queue }
     }
 
     /// Queues the item at once, whether or not the answer is waited for; an error for an answer says that the
-    /// lanes are gone.
+    /// task is gone.
     ///
     /// There is no bound of its own: a saga has one turn on its way, and the sagas in flight are bounded.
     pub(crate) fn submit(&self, item: I) -> oneshot::Receiver<O> {
@@ -46,23 +50,121 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
     }
 }
 
-/// What has been submitted, shared by the lanes.
-type Queue<I, O> = Mutex<mpsc::UnboundedReceiver<(I, oneshot::Sender<O>)>>;
-
-async fn lane<I, O, F, Fut>(items: Arc<Queue<I, O>>, flush: Arc<F>, batch_max: usize)
+/// Writes what arrives, for as long as somebody can submit.
+async fn gather<I, O, F, Fut>(mut items: mpsc::UnboundedReceiver<Item<I, O>>, flush: F, batch_max: usize)
 where
     F: Fn(Vec<I>) -> Fut,
     Fut: Future<Output = Vec<O>>,
 {
-    loop {
-        let mut batch = Vec::new();
-        if items.lock().await.recv_many(&mut batch, batch_max).await == 0 {
-            return;
+    let (mut waiting, mut flights, mut open) = (Vec::new(), FuturesUnordered::new(), true);
+    // How many items are being written, and since when.
+    let (mut flying, mut began) = (0, Instant::now());
+    while open || !flights.is_empty() {
+        let free = !flights.is_empty() && flights.len() < AT_ONCE;
+        let mut late = false;
+        tokio::select! {
+            biased;
+            Some(written) = flights.next() => flying -= written,
+            arrived = items.recv_many(&mut waiting, batch_max), if open => open = arrived > 0,
+            () = tokio::time::sleep_until(began + PATIENCE), if free && !waiting.is_empty() => late = true,
         }
-        let (batch, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        for (reply, answer) in replies.into_iter().zip(flush(batch).await) {
-            // Whoever asked may have gone; what was asked for is done all the same.
-            reply.send(answer).ok();
+        // A second commit is worth its cost only if it carries as much as the first.
+        while !waiting.is_empty()
+            && (flights.is_empty() || flights.len() < AT_ONCE && (late || waiting.len() >= flying))
+        {
+            let batch: Vec<Item<I, O>> = waiting.drain(..waiting.len().min(batch_max)).collect();
+            (flying, began) = (flying + batch.len(), Instant::now());
+            flights.push(write(batch, &flush));
         }
+    }
+}
+
+/// Writes a batch and hands out the answers; tells how many there were.
+async fn write<I, O, F, Fut>(batch: Vec<Item<I, O>>, flush: &F) -> usize
+where
+    F: Fn(Vec<I>) -> Fut,
+    Fut: Future<Output = Vec<O>>,
+{
+    let (batch, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+    let size = replies.len();
+    for (reply, answer) in replies.into_iter().zip(flush(batch).await) {
+        // Whoever asked may have gone; what was asked for is done all the same.
+        reply.send(answer).ok();
+    }
+    size
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What each commit carried, and when it began.
+    type Commits = Arc<Mutex<Vec<(Vec<u32>, u64)>>>;
+
+    /// Commits that take so many milliseconds each.
+    fn taking(times: &[u64]) -> (Batcher<u32, u32>, Commits) {
+        let (written, times, opened) = (Commits::default(), times.to_vec(), Instant::now());
+        let seen = written.clone();
+        let batcher = Batcher::spawn(100, move |items: Vec<u32>| {
+            let mut seen = seen.lock().unwrap();
+            let millis = times.get(seen.len()).copied().unwrap_or(1);
+            seen.push((items.clone(), u64::try_from(opened.elapsed().as_millis()).unwrap()));
+            async move {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                items
+            }
+        });
+        (batcher, written)
+    }
+
+    async fn answered(receipts: Vec<oneshot::Receiver<u32>>) {
+        for (receipt, item) in receipts.into_iter().zip(0..) {
+            assert_eq!(receipt.await, Ok(item));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lone_item_is_written_at_once_and_a_second_one_beside_it() {
+        let (batcher, written) = taking(&[10, 10]);
+        let first = batcher.submit(0);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        answered(vec![first, batcher.submit(1)]).await;
+        assert_eq!(*written.lock().unwrap(), [(vec![0], 0), (vec![1], 2)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beside_a_full_commit_a_second_one_begins_once_it_carries_as_much() {
+        let (batcher, written) = taking(&[50, 50]);
+        let mut receipts: Vec<_> = (0..4).map(|item| batcher.submit(item)).collect();
+        for item in 4..12 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            receipts.push(batcher.submit(item));
+        }
+        answered(receipts).await;
+        let carried = |batch: &(Vec<u32>, u64)| (batch.0.len(), batch.1);
+        let written: Vec<_> = written.lock().unwrap().iter().map(carried).collect();
+        // Two are under way then: the rest waits for the first of them.
+        assert_eq!(written, [(4, 0), (4, 4), (4, 50)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_that_hangs_holds_nobody_up_for_long() {
+        let (batcher, written) = taking(&[5_000]);
+        let mut receipts: Vec<_> = (0..4).map(|item| batcher.submit(item)).collect();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        receipts.push(batcher.submit(4));
+        answered(receipts).await;
+        let patience = u64::try_from(PATIENCE.as_millis()).unwrap();
+        assert_eq!(*written.lock().unwrap(), [(vec![0, 1, 2, 3], 0), (vec![4], patience)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_submitted_is_written_though_nobody_is_left_to_ask() {
+        let (batcher, written) = taking(&[5]);
+        drop((batcher.submit(0), batcher));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(*written.lock().unwrap(), [(vec![0], 0)]);
     }
 }

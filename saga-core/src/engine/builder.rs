@@ -289,7 +289,11 @@ impl EngineBuilder {
             let (journal, alive) = (journal.clone(), alive.clone());
             Batcher::spawn(limits.batch_max, move |sagas: Vec<NewSaga>| {
                 let (journal, alive) = (journal.clone(), alive.clone());
-                async move { incarnation::start(&*journal, None, &sagas, &alive).await }
+                let none = CancellationToken::new();
+                async move {
+                    let started = incarnation::start(&*journal, None, &sagas, &alive);
+                    incarnation::unless_it_panics(started, &none).await
+                }
             })
         };
         let inner = Arc::new(Inner {
@@ -305,6 +309,7 @@ impl EngineBuilder {
             alerts: Notify::new(),
             claims: Arc::default(),
             events: Notify::new(),
+            relaying: tokio::sync::Mutex::new(()),
             hint: AtomicI64::new(i64::MAX),
             draining: alive.child_token(),
             aborting: alive.child_token(),

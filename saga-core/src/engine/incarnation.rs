@@ -2,15 +2,18 @@
 //! incarnation ends as a whole, and the worker begins another under a new epoch.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::Inner;
+use super::attempt::panic_message;
 use super::batch::Batcher;
 use super::claims::Claims;
 use super::mailbox::Mailbox;
@@ -77,14 +80,14 @@ impl Incarnation {
             let (journal, lost) = (journal.clone(), lost.clone());
             Batcher::spawn(limits.batch_max, move |turns: Vec<Turn>| {
                 let (journal, lost) = (journal.clone(), lost.clone());
-                async move { append(&*journal, lease, &turns, &lost).await }
+                async move { unless_it_panics(append(&*journal, lease, &turns, &lost), &lost).await }
             })
         };
         let starter = {
             let (journal, lost) = (journal.clone(), lost.clone());
             Batcher::spawn(limits.batch_max, move |sagas: Vec<NewSaga>| {
                 let (journal, lost) = (journal.clone(), lost.clone());
-                async move { start(&*journal, Some(lease), &sagas, &lost).await }
+                async move { unless_it_panics(start(&*journal, Some(lease), &sagas, &lost), &lost).await }
             })
         };
         let (valid_until, claims) = (Mutex::new(valid_until), inner.claims.clone());
@@ -193,6 +196,15 @@ impl Drop for Hold {
 /// The wait before an unavailable journal is asked again: 10 ms, doubling up to 1 s, with jitter.
 pub(crate) fn outage_delay(tries: u32) -> Duration {
     Duration::from_millis(10 << tries.min(7)).min(Duration::from_secs(1)).mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// The answers; none when the journal panics. Nobody knows then what was written, and the incarnation ends with it.
+pub(crate) async fn unless_it_panics<T>(answers: impl Future<Output = Vec<T>>, lost: &CancellationToken) -> Vec<T> {
+    AssertUnwindSafe(answers).catch_unwind().await.unwrap_or_else(|panic| {
+        error!(panic = panic_message(&*panic), "the journal panicked");
+        lost.cancel();
+        Vec::new()
+    })
 }
 
 /// Appends a batch, and goes on trying for as long as the lease lasts: an append is never given up

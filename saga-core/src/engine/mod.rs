@@ -20,6 +20,7 @@ mod intercept;
 mod late;
 mod mailbox;
 mod operator;
+mod publishing;
 mod relay;
 mod rooms;
 mod saga;
@@ -117,6 +118,8 @@ pub(crate) struct Inner {
     pub(crate) claims: Arc<Claims>,
     /// There may be events to publish.
     pub(crate) events: Notify,
+    /// Held by whoever publishes them: one at a time.
+    pub(crate) relaying: tokio::sync::Mutex<()>,
     hint: AtomicI64,
     /// Shut down: nothing new begins.
     pub(crate) draining: CancellationToken,

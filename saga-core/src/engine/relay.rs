@@ -1,165 +1,188 @@
 //! The relay: hands the events of this worker's sagas, and those that gone workers have left, to the
 //! publisher. At least once, and those of one saga in their order.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt as _};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::Inner;
 use super::incarnation::{Incarnation, outage_delay};
-use super::telemetry;
-use crate::codec::open_event;
+use super::publishing::{Line, by_saga, publish_line};
 use crate::id::SagaId;
 use crate::journal::{EventFate, JournalError, OutboxEvent, SettledEvent};
-use crate::publish::{EventPublisher, OutgoingEvent, PublishError};
+use crate::publish::EventPublisher;
 use crate::seeded::seeded;
+use crate::time::Timestamp;
 
-/// How many events one round takes.
+/// How many events are read at a time.
 const BATCH: usize = 1_000;
+/// No more are read while so many sagas have events on their way: a read comes upon those once more.
+const BUSY_MAX: usize = BATCH / 2;
 /// How many sagas have an event on its way to the broker at a time.
 const AT_ONCE: usize = 256;
-/// How long one event may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
 /// The events of gone workers are looked for this often at most: those of its own sagas wake it.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Publishes until the worker stops.
 pub(crate) async fn run(inner: Arc<Inner>, publisher: Arc<dyn EventPublisher>) {
-    let mut outages = 0;
+    // Whoever publishes what is left waits until nothing of this is on its way any more.
+    let _relaying = inner.relaying.lock().await;
     while !inner.draining.is_cancelled() {
-        let sweep_at = Instant::now() + SWEEP.max(inner.options.poll_interval);
-        let Some(incarnation) = inner.incarnation().filter(|incarnation| incarnation.is_live()) else {
-            // A lease comes back, or the next begins, within moments.
-            tokio::time::sleep(SWEEP).await;
-            continue;
-        };
-        let wake_at = match round(&inner, &incarnation, &*publisher).await {
-            Ok(Round::More) => continue,
-            Ok(Round::Until(due)) => {
-                outages = 0;
-                due.map_or(sweep_at, |due| due.min(sweep_at))
-            }
-            // The worker finds out by itself that its lease is gone.
-            Err(JournalError::Fenced { .. }) => Instant::now() + SWEEP,
-            Err(problem) => {
-                warn!(%problem, "the outbox cannot be read or settled; trying again");
-                outages += 1;
-                Instant::now() + outage_delay(outages)
-            }
-        };
+        if let Some(incarnation) = inner.incarnation().filter(|incarnation| incarnation.is_live()) {
+            Relay::new(&inner, &publisher, &incarnation).run().await;
+        }
+        // A lease comes back, or the next begins, within moments.
         tokio::select! {
             biased;
             () = inner.draining.cancelled() => {}
-            () = inner.events.notified() => {}
-            () = tokio::time::sleep_until(wake_at) => {}
+            () = tokio::time::sleep(SWEEP) => {}
         }
     }
 }
 
 /// Publishes what the last sagas of a worker that stops have left, and what can be done at once of it.
-pub(crate) async fn finish(inner: &Inner, incarnation: &Incarnation) {
+pub(crate) async fn finish(inner: &Arc<Inner>, incarnation: &Incarnation) {
     let Some(publisher) = &inner.options.publisher else { return };
-    while let Ok(Round::More) = round(inner, incarnation, &**publisher).await {}
+    let _relaying = inner.relaying.lock().await;
+    let mut relay = Relay::new(inner, publisher, incarnation);
+    while relay.read().await.is_ok() && !relay.lines.is_empty() && relay.let_end().await.is_ok() {}
 }
 
-enum Round {
-    /// There may be more at once.
-    More,
-    /// There is none before this time, as far as is known.
-    Until(Option<Instant>),
+/// The events of one lease on their way. The journal is read and told while others are being published.
+struct Relay<'r> {
+    inner: &'r Arc<Inner>,
+    publisher: &'r Arc<dyn EventPublisher>,
+    incarnation: &'r Incarnation,
+    /// On their way, each saga's in their order.
+    lines: JoinSet<Line>,
+    at_once: Arc<Semaphore>,
+    /// Back from there, and the journal is to be told.
+    ended: Vec<Line>,
+    /// The sagas of both: what the journal goes on handing out of them is not taken up twice, and what comes after
+    /// it waits.
+    busy: HashSet<SagaId>,
 }
 
-async fn round(
-    inner: &Inner,
-    incarnation: &Incarnation,
-    publisher: &dyn EventPublisher,
-) -> Result<Round, JournalError> {
-    let batch = inner.journal.outbox(incarnation.lease, BATCH).await?;
-    if batch.events.is_empty() {
-        return Ok(Round::Until(batch.next_due_at.map(|due| inner.clock.instant(due))));
-    }
-    if seeded("M7") {
-        let sent = |event: &OutboxEvent| SettledEvent { id: event.event.id.clone(), fate: EventFate::Published };
-        let sent: Vec<SettledEvent> = batch.events.iter().map(sent).collect();
-        inner.journal.settle_events(incarnation.lease, &sent).await?;
-    }
-    let lines = by_saga(batch.events);
-    let settled: Vec<Vec<SettledEvent>> =
-        stream::iter(lines).map(|line| publish_line(inner, publisher, line)).buffer_unordered(AT_ONCE).collect().await;
-    let settled: Vec<SettledEvent> = settled.into_iter().flatten().collect();
-    inner.journal.settle_events(incarnation.lease, &settled).await?;
-    if settled.iter().any(|event| matches!(event.fate, EventFate::Dead { .. })) {
-        inner.alerts.notify_one();
-    }
-    Ok(Round::More)
-}
-
-/// The events of each saga, in their order.
-fn by_saga(events: Vec<OutboxEvent>) -> Vec<Vec<OutboxEvent>> {
-    let mut lines: Vec<(SagaId, Vec<OutboxEvent>)> = Vec::new();
-    let mut place = std::collections::HashMap::new();
-    for event in events {
-        let at = *place.entry(event.saga).or_insert(lines.len());
-        match lines.get_mut(at) {
-            Some((_, line)) => line.push(event),
-            None => lines.push((event.saga, vec![event])),
+impl<'r> Relay<'r> {
+    fn new(inner: &'r Arc<Inner>, publisher: &'r Arc<dyn EventPublisher>, incarnation: &'r Incarnation) -> Self {
+        Self {
+            inner,
+            publisher,
+            incarnation,
+            lines: JoinSet::new(),
+            at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            ended: Vec::new(),
+            busy: HashSet::new(),
         }
     }
-    lines.into_iter().map(|(_, line)| line).collect()
-}
 
-/// Publishes one saga's events, one after the other, up to the first that has to wait.
-async fn publish_line(inner: &Inner, publisher: &dyn EventPublisher, line: Vec<OutboxEvent>) -> Vec<SettledEvent> {
-    let mut settled = Vec::with_capacity(line.len());
-    for event in line {
-        let fate = publish(inner, publisher, &event).await;
-        let waits = matches!(fate, EventFate::Retry { .. });
-        settled.push(SettledEvent { id: event.event.id, fate });
-        if waits {
-            break;
+    /// Publishes until the worker stops or the lease is lost.
+    async fn run(mut self) {
+        let mut outages = 0;
+        while !self.inner.draining.is_cancelled() {
+            // What is on its way is dropped with this: another lease publishes it anew.
+            if self.incarnation.lost.is_cancelled() {
+                return;
+            }
+            let sweep_at = Instant::now() + SWEEP.max(self.inner.options.poll_interval);
+            match self.round().await {
+                Ok(due) => {
+                    outages = 0;
+                    self.wait(due.map_or(sweep_at, |due| self.inner.clock.instant(due).min(sweep_at))).await;
+                }
+                Err(JournalError::Fenced { .. }) => return,
+                Err(problem) => {
+                    warn!(%problem, "the outbox cannot be read or settled; trying again");
+                    outages += 1;
+                    tokio::select! {
+                        biased;
+                        () = self.inner.draining.cancelled() => {}
+                        () = tokio::time::sleep(outage_delay(outages)) => {}
+                    }
+                }
+            }
+        }
+        if let Err(problem) = self.let_end().await {
+            warn!(%problem, "events that were published could not be settled; they are published once more");
         }
     }
-    settled
-}
 
-async fn publish(inner: &Inner, publisher: &dyn EventPublisher, event: &OutboxEvent) -> EventFate {
-    let opened = open_event(inner.blueprints(), &event.event.id, &event.event.payload);
-    let (payload, sealed) = match opened {
-        Ok(payload) => (payload.into_owned(), None),
-        // Another worker may have the key, or this one after its next deploy.
-        Err(error) => (String::new(), Some(PublishError::transient("it does not open here").caused_by(error))),
-    };
-    let outgoing = OutgoingEvent {
-        id: event.event.id.clone(),
-        topic: event.event.topic.clone(),
-        saga: event.saga,
-        headers: event.event.headers.clone(),
-        payload,
-        attempt: event.attempts + 1,
-    };
-    let answer = match sealed {
-        Some(problem) => Ok(Err(problem)),
-        None => tokio::time::timeout(TIMEOUT, publisher.publish(&outgoing)).await,
-    };
-    let problem = match answer {
-        Ok(Ok(())) => {
-            telemetry::published(1);
-            telemetry::publish_lag(inner.clock.now().since(event.at));
-            return EventFate::Published;
+    /// Tells the journal what has come back, and takes up more. None is due before the time in the answer, as far
+    /// as is known.
+    async fn round(&mut self) -> Result<Option<Timestamp>, JournalError> {
+        while let Some(line) = self.lines.try_join_next() {
+            self.ended(line);
         }
-        Ok(Err(problem)) => problem,
-        Err(_) => PublishError::transient(format!("no answer within {} s", TIMEOUT.as_secs())),
-    };
-    let (policy, error) = (&inner.options.publish_retry, super::saga::describe(&problem));
-    if problem.is_transient() && policy.allows_another(outgoing.attempt) {
-        telemetry::publish_failed();
-        warn!(saga.id = %event.saga, event.id = %outgoing.id, topic = %outgoing.topic, %error, "the event was not taken; trying again");
-        return EventFate::Retry { after: policy.delay(outgoing.attempt, fastrand::f64()), error };
+        self.settle().await?;
+        if self.busy.len() < BUSY_MAX && self.incarnation.is_live() { self.read().await } else { Ok(None) }
     }
-    telemetry::event_dead();
-    error!(saga.id = %event.saga, event.id = %outgoing.id, topic = %outgoing.topic, %error, "the event cannot be published; it waits for a human");
-    EventFate::Dead { error }
+
+    /// Waits until there may be something to do, but no longer than this.
+    async fn wait(&mut self, until: Instant) {
+        tokio::select! {
+            biased;
+            () = self.inner.draining.cancelled() => {}
+            () = self.incarnation.lost.cancelled() => {}
+            Some(line) = self.lines.join_next() => self.ended(line),
+            () = self.inner.events.notified() => {}
+            () = tokio::time::sleep_until(until) => {}
+        }
+    }
+
+    /// Takes up what is there and not on its way already.
+    async fn read(&mut self) -> Result<Option<Timestamp>, JournalError> {
+        let batch = self.inner.journal.outbox(self.incarnation.lease, BATCH).await?;
+        let fresh: Vec<OutboxEvent> =
+            batch.events.into_iter().filter(|event| !self.busy.contains(&event.saga)).collect();
+        if seeded("M7") {
+            let sent = |event: &OutboxEvent| SettledEvent { id: event.event.id.clone(), fate: EventFate::Published };
+            let sent: Vec<SettledEvent> = fresh.iter().map(sent).collect();
+            self.inner.journal.settle_events(self.incarnation.lease, &sent).await?;
+        }
+        for (saga, events) in by_saga(fresh) {
+            self.busy.insert(saga);
+            let (inner, publisher, at_once) = (self.inner.clone(), self.publisher.clone(), self.at_once.clone());
+            self.lines.spawn(async move {
+                let _place = at_once.acquire_owned().await;
+                Line { saga, settled: publish_line(&inner, &*publisher, events).await }
+            });
+        }
+        Ok(batch.next_due_at)
+    }
+
+    fn ended(&mut self, line: Result<Line, JoinError>) {
+        match line {
+            Ok(line) => self.ended.push(line),
+            // Publishers' panics are caught. The saga stays busy until the next lease.
+            Err(problem) => error!(%problem, "publishing an event failed"),
+        }
+    }
+
+    /// Waits for what is on its way, and tells the journal.
+    async fn let_end(&mut self) -> Result<(), JournalError> {
+        while let Some(line) = self.lines.join_next().await {
+            self.ended(line);
+        }
+        self.settle().await
+    }
+
+    async fn settle(&mut self) -> Result<(), JournalError> {
+        if self.ended.is_empty() {
+            return Ok(());
+        }
+        let settled: Vec<SettledEvent> = self.ended.iter().flat_map(|line| line.settled.iter().cloned()).collect();
+        self.inner.journal.settle_events(self.incarnation.lease, &settled).await?;
+        if settled.iter().any(|event| matches!(event.fate, EventFate::Dead { .. })) {
+            self.inner.alerts.notify_one();
+        }
+        for line in self.ended.drain(..) {
+            self.busy.remove(&line.saga);
+        }
+        Ok(())
+    }
 }

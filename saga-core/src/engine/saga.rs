@@ -373,7 +373,10 @@ impl Saga {
     /// The decoded input of an intent, once.
     pub(crate) fn take_prepared(&mut self, attempt: Attempt) -> Option<(Prepared, Option<Permit>)> {
         let at = self.prepared.iter().position(|(step, ..)| *step == attempt.step)?;
-        let (_, prepared, permit) = self.prepared.remove(at);
+        let (_, prepared, permit) = self.prepared.swap_remove(at);
+        if self.prepared.is_empty() {
+            self.prepared = Vec::new();
+        }
         Some((prepared, permit))
     }
 
@@ -402,7 +405,8 @@ impl Saga {
 
     /// Takes note that the turn is durable.
     pub(crate) fn turn_written(&mut self) {
-        self.turn.clear();
+        // With their room: a saga may now wait in its step for long.
+        self.turn = Vec::new();
         self.read.clear();
         self.events.clear();
         self.starts.clear();

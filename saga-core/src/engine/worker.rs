@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::drive::{Driver, quarantine};
-use super::incarnation::{Incarnation, outage_delay};
+use super::incarnation::{Hold, Incarnation, outage_delay};
 use super::mailbox::deliver;
 use super::saga::{Saga, describe, moment};
 use super::{Inner, alert, housekeeping, relay, telemetry};
 use crate::id::SagaId;
-use crate::journal::{Claimed, History, JournalError, Lease, Received, SagaHeader};
+use crate::journal::{Claimed, History, JournalError, Lease, SagaHeader};
 use crate::seeded::seeded;
 use crate::time::Timestamp;
 
@@ -195,12 +195,7 @@ async fn claim(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) -> Result<Rou
     if inner.claims.take_reconcile() {
         adopt_strays(inner, incarnation, &mut slots).await?;
     }
-    deliver(inner, incarnation).await?;
-    let limit = slots.num_permits();
-    if limit == 0 {
-        return Ok(Round::Full);
-    }
-    let (mut full, mut due) = (false, None);
+    let (mut full, mut due, mut delivered) = (false, None, false);
     for (definitions, room) in wanted(inner) {
         let limit = slots.num_permits().min(room);
         if limit == 0 {
@@ -216,7 +211,13 @@ async fn claim(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) -> Result<Rou
             telemetry::taken_over(taken_over);
             info!(sagas = taken_over, epoch = %incarnation.epoch(), "took over sagas of a worker that is gone");
         }
-        take_in(inner, incarnation, claim.sagas, &mut slots).await;
+        if !claim.sagas.is_empty() {
+            take_in(inner, incarnation, claim.sagas, &mut slots).await?;
+            delivered = true;
+        }
+    }
+    if !delivered {
+        deliver(inner, incarnation).await?;
     }
     Ok(if full { Round::Full } else { Round::Partial { next_due_at: due } })
 }
@@ -268,41 +269,33 @@ async fn adopt_strays(
         inner.claims.reconcile_next_round();
     }
     let strays = strays.into_iter().map(|header| Claimed { header, crashed: false }).collect();
-    take_in(inner, incarnation, strays, slots).await;
-    Ok(())
+    take_in(inner, incarnation, strays, slots).await
 }
 
-/// Loads claimed sagas and starts their drivers.
+/// Loads claimed sagas and starts their drivers; hands out the messages to these and all others on the way.
 async fn take_in(
     inner: &Arc<Inner>,
     incarnation: &Arc<Incarnation>,
     claimed: Vec<Claimed>,
     slots: &mut OwnedSemaphorePermit,
-) {
-    if claimed.is_empty() {
-        return;
-    }
-    let ids: Vec<SagaId> = claimed.iter().map(|saga| saga.header.id).collect();
-    let Some(histories) = load(inner, incarnation.lease, &ids).await else {
+) -> Result<(), JournalError> {
+    // Where there is no hold, its driver has parked it and still waits for the answer. Once it has let go, it is
+    // taken up.
+    let held = claimed.into_iter().filter_map(|saga| Some((incarnation.hold(saga.header.id)?, saga)));
+    let held: Vec<(Hold, Claimed)> = held.collect();
+    let ids: Vec<SagaId> = held.iter().map(|(_, saga)| saga.header.id).collect();
+    // Each with its messages, or it would be parked again before they come.
+    let (histories, delivered) = tokio::join!(load(inner, incarnation.lease, &ids), deliver(inner, incarnation));
+    let Some(histories) = histories else {
         inner.claims.reconcile_next_round();
-        return;
+        return delivered;
     };
-    // With its messages, or the saga would be parked again before they come.
-    let mut mail: HashMap<SagaId, Vec<Received>> = HashMap::new();
-    match inner.journal.inbox(incarnation.lease).await {
-        Ok(messages) => messages.into_iter().for_each(|message| mail.entry(message.saga).or_default().push(message)),
-        Err(problem) => warn!(%problem, "messages cannot be read; trying again with the next round"),
-    }
-    for saga in claimed {
-        let (id, Some(hold)) = (saga.header.id, incarnation.hold(saga.header.id)) else {
-            // Its driver has parked it and still waits for the answer. Once it has let go, it is taken up.
-            continue;
-        };
+    for (hold, saga) in held {
+        let id = saga.header.id;
         let (Some(history), Some(slot)) = (histories.get(&id), slots.split(1)) else {
             error!(saga.id = %id, "the journal has the saga and not its history");
             continue;
         };
-        mail.remove(&id).into_iter().flatten().for_each(|message| hold.mailbox.put(message));
         let driver = match revive(inner, history, saga.crashed) {
             Ok(saga) => {
                 let saga = Box::new(saga);
@@ -317,6 +310,7 @@ async fn take_in(
         };
         driver.spawn(slot);
     }
+    delivered
 }
 
 /// Folds a history, and takes in that whatever was under way is now unknown.
@@ -345,7 +339,7 @@ async fn load(inner: &Inner, lease: Lease, ids: &[SagaId]) -> Option<HashMap<Sag
 }
 
 /// Hands everything back and ends the lease.
-async fn close(inner: &Inner, incarnation: &Incarnation) {
+async fn close(inner: &Arc<Inner>, incarnation: &Incarnation) {
     inner.set_incarnation(None);
     let closing = async {
         relay::finish(inner, incarnation).await;

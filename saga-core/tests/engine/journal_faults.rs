@@ -97,6 +97,16 @@ async fn every_journal_call_of_a_run_may_be_lost_before_or_after_it_was_made() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_journal_that_panics_while_it_writes_costs_the_lease_and_no_saga() {
+    for (method, calls) in [("start", 1), ("append", 5)] {
+        for call in 0..calls {
+            let planned = Planned { method, call, fault: Fault::Panics };
+            assert!(run(Some(planned)).await, "{planned:?} was not reached");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_journal_that_is_gone_for_half_a_minute_in_mid_run_loses_nothing() {
     let (world, journal) = (World::default(), FaultJournal::new(MemoryJournal::new()));
     let slow = world.clone();
