@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use benches::{
     COMMIT_PER_STEP, Case, Counting, FLOOR, Figures, Floor, Load, OURS, Pace, Peer, Peers, Probe, compared, noop,
-    report, run_saga,
+    report, run_saga, start_server,
 };
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -119,7 +119,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 impl Arena {
     async fn open(on: On, peers: Option<Peers>) -> Result<Self, Box<dyn Error>> {
-        let cluster = Cluster::start_private().await?;
+        let cluster = start_server().await?;
         let url = cluster.database().await?.url().to_owned();
         let server = match on {
             On::Postgres => Some(PgConnection::connect(&url).await?),

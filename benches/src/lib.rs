@@ -13,6 +13,7 @@ mod peers;
 mod probe;
 pub mod reach;
 mod report;
+mod server;
 
 pub use chart::{Case as ChartCase, draw};
 pub use comparison::{COMMIT_PER_STEP, Case, FLOOR, OURS, Record, compared, report};
@@ -26,3 +27,4 @@ pub use payload::RESULT;
 pub use peers::{Peer, Peers};
 pub use probe::{Mark, Probe, ServerCounts};
 pub use report::{Row, print_json, print_table};
+pub use server::start_server;

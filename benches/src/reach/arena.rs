@@ -21,7 +21,7 @@ pub(super) struct Arena {
 impl Arena {
     /// A server with its default durability.
     pub(super) async fn start() -> Outcome<Self> {
-        Ok(Self { cluster: Cluster::start_private().await? })
+        Ok(Self { cluster: crate::start_server().await? })
     }
 
     /// The address of a new, empty database.

@@ -1,6 +1,7 @@
 //! Starting sagas: durable, idempotent by key, and run where they are started.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -17,6 +18,11 @@ use crate::id::SagaId;
 use crate::journal::{NewSaga, SagaHeader, StartReceipt};
 use crate::limits::Limits;
 use crate::machine::Record;
+
+/// How long a start waits for a slot before it leaves the saga to whoever claims it. Claiming and loading a saga costs
+/// several times as much as going on with it: were every start that finds no slot left to that, a worker that was held
+/// up once could not catch up again for as long as the load stays what it is.
+const SLOT_WAIT: Duration = Duration::from_millis(250);
 
 /// Prepares a saga that a journal starts inside the caller's own transaction, see
 /// `saga_postgres::start_in` and `saga_sqlite::start_in`. It exists if and only if that transaction
@@ -83,15 +89,16 @@ pub(crate) async fn start<I: Checkpoint, O: Send + 'static>(
         });
     };
     let input = check(&blueprint, &inner.limits, key, &input)?;
+    let id = (inner.options.ids)();
+    let here = here(inner, id, &blueprint.name).await;
     if inner.draining.is_cancelled() {
         return Err(StartError::Closed);
     }
-    let id = (inner.options.ids)();
     let same_input = |existing: &SagaHeader| same_input(&blueprint, &input, existing);
     let (reply, receipt) = oneshot::channel();
     let mut local = None;
     // Started in a task of its own: the caller may go away, what was begun is finished.
-    match here(inner, id, &blueprint.name) {
+    match here {
         Some(here) => {
             let saga = || Box::new(Saga::new(id, key, blueprint.clone(), input.clone(), inner.clock.now()));
             let saga = first_intents(inner, saga()).unwrap_or_else(saga);
@@ -140,14 +147,27 @@ struct Here {
 }
 
 /// This process runs the saga when it is a worker with a valid lease and a free slot.
-fn here(inner: &Inner, saga: SagaId, definition: &str) -> Option<Here> {
-    if inner.rooms.left(definition) == Some(0) {
+async fn here(inner: &Inner, saga: SagaId, definition: &str) -> Option<Here> {
+    let live = || inner.incarnation().filter(|incarnation| incarnation.is_live());
+    if inner.rooms.left(definition) == Some(0) || live().is_none() {
         return None;
     }
-    let incarnation = inner.incarnation().filter(|incarnation| incarnation.is_live())?;
-    let permit = inner.slots.clone().try_acquire_owned().ok()?;
+    let permit = slot(inner).await?;
+    let incarnation = live()?;
     let hold = incarnation.hold(saga)?;
     Some(Here { incarnation, permit, hold })
+}
+
+/// A free slot, soon.
+async fn slot(inner: &Inner) -> Option<OwnedSemaphorePermit> {
+    if let Ok(slot) = inner.slots.clone().try_acquire_owned() {
+        return Some(slot);
+    }
+    tokio::select! {
+        biased;
+        () = inner.draining.cancelled() => None,
+        slot = tokio::time::timeout(SLOT_WAIT, inner.slots.clone().acquire_owned()) => slot.ok()?.ok(),
+    }
 }
 
 /// Puts the intents of the first steps into the start itself: they cost no commit of their own.

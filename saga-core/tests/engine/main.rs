@@ -23,6 +23,7 @@ mod retry_now;
 mod rooms;
 mod schedules;
 mod signals;
+mod slots;
 mod stopping;
 mod support;
 mod takeover;
