@@ -152,7 +152,8 @@ impl Engine {
     /// `saga.run` (as `saga.key`) unless the definition's codec encrypts. Choose one without personal data: an
     /// order's id rather than an e-mail address.
     ///
-    /// A worker runs the saga at once, unless all its slots are taken; a client leaves it to workers.
+    /// A worker runs the saga at once; when all its slots are taken ([`Limits::in_flight_max`]) it waits a quarter
+    /// of a second for one, and then leaves the saga to whoever claims it. A client leaves it to workers.
     /// The saga that is found under an old key may run on another version of the definition; its handle then
     /// answers [`OutcomeError::OtherVersion`]. Ask with that version: [`Engine::find`] takes the definition.
     ///
