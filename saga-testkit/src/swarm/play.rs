@@ -263,9 +263,14 @@ impl Play {
                 let DeadLetter { definition, key, error, .. } = letter;
                 return Err(lost(format!("{definition}/{key} cannot be read: {error}")));
             };
-            let (engine, _) = self.somebody();
+            let (engine, line) = self.somebody();
             let operator = engine.operator();
-            let answer = operator.resolve(letter.saga, step.as_str(), Resolution::Retry, "kit", "in order again").await;
+            let answer = tokio::select! {
+                biased;
+                // Nobody answers any more: the letter is still open, and is found again.
+                () = line.process.crashed() => continue,
+                answer = operator.resolve(letter.saga, step.as_str(), Resolution::Retry, "kit", "in order again") => answer,
+            };
             let answer = answer.map_or_else(|refused| refused.to_string(), |()| "so be it".to_owned());
             self.net.sim.note(Entry::new(format!("a human says: try {} of {step} again: {answer}", letter.op)));
             self.told().letters += 1;
