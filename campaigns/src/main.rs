@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use campaigns::arena;
@@ -120,15 +121,18 @@ fn write(path: &Path, text: &str) -> bool {
 /// Appends the run to the ledger of runs, where there is one.
 fn note(run: &Run, report: &ClassReport) -> bool {
     let Some(path) = &run.ledger else { return true };
-    let line = ledger_line(report, &commit(), &chrono::Utc::now().to_rfc3339());
+    let line = ledger_line(report, commit(), &chrono::Utc::now().to_rfc3339());
     let file = OpenOptions::new().create(true).append(true).open(path);
     let written = file.and_then(|mut file| writeln!(file, "{line}"));
     written.inspect_err(|error| eprintln!("{}: {error}", path.display())).is_ok()
 }
 
-/// What was tested.
-fn commit() -> String {
-    let asked = std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
-    let text = asked.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
-    if text.is_empty() { "unknown".to_owned() } else { text }
+/// What is tested: asked once, for the first line in the ledger is a change of its own.
+fn commit() -> &'static str {
+    static COMMIT: OnceLock<String> = OnceLock::new();
+    COMMIT.get_or_init(|| {
+        let asked = std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
+        let text = asked.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+        if text.is_empty() { "unknown".to_owned() } else { text }
+    })
 }

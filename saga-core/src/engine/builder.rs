@@ -289,10 +289,10 @@ impl EngineBuilder {
             let (journal, alive) = (journal.clone(), alive.clone());
             Batcher::spawn(limits.batch_max, move |sagas: Vec<NewSaga>| {
                 let (journal, alive) = (journal.clone(), alive.clone());
-                let none = CancellationToken::new();
                 async move {
                     let started = incarnation::start(&*journal, None, &sagas, &alive);
-                    incarnation::unless_it_panics(started, &none).await
+                    // There is no incarnation to end: a start that gets no answer says so.
+                    incarnation::unless_it_panics(started, &CancellationToken::new()).await
                 }
             })
         };
@@ -302,6 +302,7 @@ impl EngineBuilder {
             blueprints,
             clock: JournalClock::new(Timestamp::from_micros(0)),
             slots: Arc::new(Semaphore::new(limits.in_flight_max.clamp(1, Semaphore::MAX_PERMITS))),
+            vacated: Notify::new(),
             rooms: Rooms::new(&options.rooms),
             incarnation: Mutex::new(None),
             watchers: Watchers::default(),

@@ -152,9 +152,12 @@ impl Driver {
         inner.watchers.settled(saga);
     }
 
-    /// Gives up the saga's place; whoever waits for one in a room of its own is told.
+    /// Gives up the saga's place; whoever waits for one, or for one in a room of its own, is told.
     fn leave(&self, permit: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>) {
-        if let Some((_, Some(room))) = permit {
+        let Some((slot, room)) = permit else { return };
+        drop(slot);
+        self.inner.vacated.notify_one();
+        if room.is_some() {
             drop(room);
             self.inner.claims.wake();
         }

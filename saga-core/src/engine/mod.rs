@@ -104,6 +104,8 @@ pub(crate) struct Inner {
     pub(crate) clock: JournalClock,
     /// One permit for each saga in flight.
     pub(crate) slots: Arc<Semaphore>,
+    /// A slot may be free, for a start that waits for one.
+    pub(crate) vacated: Notify,
     /// What is left for sagas of definitions that have a limit of their own.
     pub(crate) rooms: Rooms,
     /// The lease that this worker holds, if it is a worker and holds one.

@@ -55,42 +55,42 @@ pub(super) async fn publish_line(
     settled
 }
 
+/// Publishes an event, and decides what becomes of it.
 async fn publish(inner: &Inner, publisher: &dyn EventPublisher, event: &OutboxEvent) -> EventFate {
-    let opened = open_event(inner.blueprints(), &event.event.id, &event.event.payload);
-    let (payload, sealed) = match opened {
-        Ok(payload) => (payload.into_owned(), None),
-        // Another worker may have the key, or this one after its next deploy.
-        Err(error) => (String::new(), Some(PublishError::transient("it does not open here").caused_by(error))),
+    // A panic of the publisher, or of a codec, is this event's trouble, and no other's.
+    let answer = AssertUnwindSafe(hand_over(inner, publisher, event)).catch_unwind().await;
+    let answer = answer.unwrap_or_else(|panic| {
+        Err(PublishError::transient(format!("publishing panicked: {}", panic_message(&*panic))))
+    });
+    let Err(problem) = answer else {
+        telemetry::published(1);
+        telemetry::publish_lag(inner.clock.now().since(event.at));
+        return EventFate::Published;
     };
+    let (id, topic, attempt) = (&event.event.id, &event.event.topic, event.attempts + 1);
+    let (policy, error) = (&inner.options.publish_retry, super::saga::describe(&problem));
+    if problem.is_transient() && policy.allows_another(attempt) {
+        telemetry::publish_failed();
+        warn!(saga.id = %event.saga, event.id = %id, %topic, %error, "the event was not taken; trying again");
+        return EventFate::Retry { after: policy.delay(attempt, fastrand::f64()), error };
+    }
+    telemetry::event_dead();
+    error!(saga.id = %event.saga, event.id = %id, %topic, %error, "the event cannot be published; it waits for a human");
+    EventFate::Dead { error }
+}
+
+async fn hand_over(inner: &Inner, publisher: &dyn EventPublisher, event: &OutboxEvent) -> Result<(), PublishError> {
+    let payload = open_event(inner.blueprints(), &event.event.id, &event.event.payload)
+        // Another worker may have the key, or this one after its next deploy.
+        .map_err(|error| PublishError::transient("it does not open here").caused_by(error))?;
     let outgoing = OutgoingEvent {
         id: event.event.id.clone(),
         topic: event.event.topic.clone(),
         saga: event.saga,
         headers: event.event.headers.clone(),
-        payload,
+        payload: payload.into_owned(),
         attempt: event.attempts + 1,
     };
-    let answer = match sealed {
-        Some(problem) => Ok(Ok(Err(problem))),
-        None => tokio::time::timeout(TIMEOUT, AssertUnwindSafe(publisher.publish(&outgoing)).catch_unwind()).await,
-    };
-    let problem = match answer {
-        Ok(Ok(Ok(()))) => {
-            telemetry::published(1);
-            telemetry::publish_lag(inner.clock.now().since(event.at));
-            return EventFate::Published;
-        }
-        Ok(Ok(Err(problem))) => problem,
-        Ok(Err(panic)) => PublishError::transient(format!("the publisher panicked: {}", panic_message(&*panic))),
-        Err(_) => PublishError::transient(format!("no answer within {} s", TIMEOUT.as_secs())),
-    };
-    let (policy, error) = (&inner.options.publish_retry, super::saga::describe(&problem));
-    if problem.is_transient() && policy.allows_another(outgoing.attempt) {
-        telemetry::publish_failed();
-        warn!(saga.id = %event.saga, event.id = %outgoing.id, topic = %outgoing.topic, %error, "the event was not taken; trying again");
-        return EventFate::Retry { after: policy.delay(outgoing.attempt, fastrand::f64()), error };
-    }
-    telemetry::event_dead();
-    error!(saga.id = %event.saga, event.id = %outgoing.id, topic = %outgoing.topic, %error, "the event cannot be published; it waits for a human");
-    EventFate::Dead { error }
+    let too_late = |_| PublishError::transient(format!("no answer within {} s", TIMEOUT.as_secs()));
+    tokio::time::timeout(TIMEOUT, publisher.publish(&outgoing)).await.map_err(too_late)?
 }

@@ -107,8 +107,14 @@ impl<'r> Relay<'r> {
                 }
             }
         }
-        if let Err(problem) = self.let_end().await {
-            warn!(%problem, "events that were published could not be settled; they are published once more");
+        let alive = self.inner.alive.clone();
+        tokio::select! {
+            biased;
+            // The engine is gone: nothing more leaves it.
+            () = alive.cancelled() => {}
+            ended = self.let_end() => if let Err(problem) = ended {
+                warn!(%problem, "events that were published could not be settled; they are published once more");
+            }
         }
     }
 
@@ -158,7 +164,7 @@ impl<'r> Relay<'r> {
     fn ended(&mut self, line: Result<Line, JoinError>) {
         match line {
             Ok(line) => self.ended.push(line),
-            // Publishers' panics are caught. The saga stays busy until the next lease.
+            // What users bring is caught where it is called. The saga stays busy until the next lease.
             Err(problem) => error!(%problem, "publishing an event failed"),
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
 
 use super::drive::Driver;
 use super::error::StartError;
@@ -158,15 +159,24 @@ async fn here(inner: &Inner, saga: SagaId, definition: &str) -> Option<Here> {
     Some(Here { incarnation, permit, hold })
 }
 
-/// A free slot, soon.
+/// A free slot, soon. It does not stand in the semaphore's line: there stand the sagas that have begun and are due, and
+/// new ones must not keep those waiting.
 async fn slot(inner: &Inner) -> Option<OwnedSemaphorePermit> {
-    if let Ok(slot) = inner.slots.clone().try_acquire_owned() {
-        return Some(slot);
-    }
-    tokio::select! {
-        biased;
-        () = inner.draining.cancelled() => None,
-        slot = tokio::time::timeout(SLOT_WAIT, inner.slots.clone().acquire_owned()) => slot.ok()?.ok(),
+    let until = Instant::now() + SLOT_WAIT;
+    loop {
+        if let Ok(slot) = inner.slots.clone().try_acquire_owned() {
+            // There may be one for the next in line as well, and nobody else tells.
+            if inner.slots.available_permits() > 0 {
+                inner.vacated.notify_one();
+            }
+            return Some(slot);
+        }
+        tokio::select! {
+            biased;
+            () = inner.draining.cancelled() => return None,
+            () = inner.vacated.notified() => {}
+            () = tokio::time::sleep_until(until) => return None,
+        }
     }
 }
 

@@ -24,6 +24,8 @@ use crate::time::Timestamp;
 const CLAIM_MAX: usize = 500;
 /// How long a closing worker goes on trying to hand its sagas back. After that their lease lapses.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
+/// How much of that its last events may take: a broker that does not answer keeps no saga from being handed back.
+const PUBLISHING_MAX: Duration = Duration::from_secs(3);
 /// How often to look for leases that have lapsed, at least: what the sagas of a worker that crashed wait beyond its
 /// lease.
 const FENCE_EVERY: Duration = Duration::from_secs(1);
@@ -141,7 +143,10 @@ async fn work(inner: &Arc<Inner>, incarnation: &Arc<Incarnation>) {
             fence_at = Instant::now() + FENCE_EVERY.min(inner.options.lease_ttl / 3);
         }
         let poll_at = Instant::now() + inner.options.poll_interval;
-        let wake_at = match claim(inner, incarnation).await {
+        let claimed = claim(inner, incarnation).await;
+        // What the round had taken of slots and has not used is free again.
+        inner.vacated.notify_one();
+        let wake_at = match claimed {
             Ok(Round::Full) => continue,
             Ok(Round::Partial { next_due_at }) => {
                 outages = 0;
@@ -268,6 +273,9 @@ async fn adopt_strays(
         strays.truncate(slots.num_permits());
         inner.claims.reconcile_next_round();
     }
+    if strays.is_empty() {
+        return Ok(());
+    }
     let strays = strays.into_iter().map(|header| Claimed { header, crashed: false }).collect();
     take_in(inner, incarnation, strays, slots).await
 }
@@ -342,7 +350,9 @@ async fn load(inner: &Inner, lease: Lease, ids: &[SagaId]) -> Option<HashMap<Sag
 async fn close(inner: &Arc<Inner>, incarnation: &Incarnation) {
     inner.set_incarnation(None);
     let closing = async {
-        relay::finish(inner, incarnation).await;
+        if tokio::time::timeout(PUBLISHING_MAX, relay::finish(inner, incarnation)).await.is_err() {
+            warn!(epoch = %incarnation.epoch(), "not all events were published in time; another worker goes on with them");
+        }
         for tries in 0.. {
             match inner.journal.close_lease(incarnation.lease).await {
                 Ok(handed_back) => {

@@ -7,6 +7,7 @@ use saga_core::engine::OpenError;
 use saga_core::journal::MemoryJournal;
 use saga_core::publish::{EventPublisher, OutgoingEvent, PublishError};
 use saga_core::{Definition, Event, RetryPolicy, Source as _, StepError, async_trait, step_fn};
+use tokio::time::Instant;
 
 use super::support::{completed, engine, rolled_back, until};
 
@@ -155,4 +156,70 @@ async fn a_worker_without_a_publisher_does_not_open() {
     let opened = engine(&MemoryJournal::new()).register(&definition).open().await;
     assert!(matches!(opened, Err(OpenError::NoPublisher { .. })), "{opened:?}");
     engine(&MemoryJournal::new()).register(&definition).client_only().open().await.unwrap();
+}
+
+/// Does this with the first event it is given, and takes all that come later.
+#[derive(Clone, Debug)]
+struct Stumbles(Broker, Arc<Mutex<Option<Stumble>>>);
+
+#[derive(Clone, Copy, Debug)]
+enum Stumble {
+    Panics,
+    Hangs,
+}
+
+impl Stumbles {
+    fn first(stumble: Stumble) -> Self {
+        Self(Broker::default(), Arc::new(Mutex::new(Some(stumble))))
+    }
+}
+
+#[async_trait]
+impl EventPublisher for Stumbles {
+    async fn publish(&self, event: &OutgoingEvent) -> Result<(), PublishError> {
+        let stumble = self.1.lock().unwrap().take();
+        match stumble {
+            Some(Stumble::Panics) => panic!("as asked for"),
+            Some(Stumble::Hangs) => std::future::pending().await,
+            None => self.0.publish(event).await,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_whose_publisher_panics_is_tried_again() {
+    let (definition, publisher) = (telling(false), Stumbles::first(Stumble::Panics));
+    let engine = engine(&MemoryJournal::new()).register(&definition).publisher(publisher.clone()).open().await.unwrap();
+    completed(&engine.start(&definition, "k", 7).await.unwrap()).await;
+    until("all published", async || publisher.0.topics().len() == 3).await;
+    assert_eq!(publisher.0.topics(), ["first", "second", "third"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_hangs_holds_up_no_other_sagas() {
+    let (definition, publisher) = (telling(false), Stumbles::first(Stumble::Hangs));
+    let engine = engine(&MemoryJournal::new()).register(&definition).publisher(publisher.clone()).open().await.unwrap();
+    let began = Instant::now();
+    engine.start(&definition, "hangs", 7).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    engine.start(&definition, "goes on", 8).await.unwrap();
+    until("the other saga's are published", async || publisher.0.topics().len() == 3).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // The first one's time limit comes, and it is tried again.
+    until("all published", async || publisher.0.topics().len() == 6).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_does_not_answer_keeps_no_saga_from_being_handed_back() {
+    let (definition, journal, hour) = (telling(false), MemoryJournal::new(), Duration::from_secs(3600));
+    let hangs = Stumbles::first(Stumble::Hangs);
+    let first = engine(&journal).lease_ttl(hour).register(&definition).publisher(hangs).open().await.unwrap();
+    let saga = first.start(&definition, "k", 7).await.unwrap().id();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    first.shutdown(Duration::ZERO).await;
+    let (stopped, broker) = (Instant::now(), Broker::default());
+    let second = engine(&journal).register(&definition).publisher(broker.clone()).open().await.unwrap();
+    completed(&second.handle(&definition, saga)).await;
+    assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
+    until("all published", async || broker.topics().len() == 3).await;
 }
