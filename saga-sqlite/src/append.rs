@@ -103,8 +103,7 @@ async fn insert(
     now: i64,
 ) -> Result<HashSet<Uuid>, sqlx::Error> {
     let mut written = HashSet::with_capacity(turns.len());
-    for (query, chunk) in sql::APPEND.chunks(turns) {
-        let mut query = query.bind(lease.epoch.0).bind(now);
+    for (mut query, chunk) in sql::APPEND.chunks(turns) {
         for turn in chunk {
             query = query
                 .bind(turn.saga.as_uuid())
@@ -116,7 +115,7 @@ async fn insert(
                 })
                 .bind(turn.body.clone());
         }
-        for row in query.fetch_all(&mut *connection).await? {
+        for row in query.bind(lease.epoch.0).bind(now).fetch_all(&mut *connection).await? {
             written.insert(row.try_get("saga_id")?);
         }
     }
@@ -188,7 +187,7 @@ async fn settle(
         chunk.iter().fold(query, |query, saga| query.bind(*saga)).execute(&mut *connection).await?;
     }
     for (query, chunk) in sql::END.chunks(&ended) {
-        chunk.iter().fold(query.bind(now), |query, saga| query.bind(*saga)).execute(&mut *connection).await?;
+        chunk.iter().fold(query, |query, saga| query.bind(*saga)).bind(now).execute(&mut *connection).await?;
     }
     Ok(granted)
 }

@@ -49,6 +49,11 @@ impl Slot {
         }
     }
 
+    /// Whether nobody uses the connection.
+    pub(crate) fn is_free(&self) -> bool {
+        self.connection.try_lock().is_ok()
+    }
+
     /// Takes the connection out, and begins a transaction that holds the write lock from its beginning.
     pub(crate) async fn write(&self, doing: &'static str) -> Result<Taken<'_>, JournalError> {
         let mut taken = self.read(doing).await?;
@@ -84,11 +89,16 @@ impl Taken<'_> {
         answer
     }
 
+    /// Commits; the connection stays out. After an error it must not be put back: nobody knows what was written.
+    pub(crate) async fn commit(&mut self) -> Result<(), JournalError> {
+        self.connection.execute("COMMIT").await.map_err(journal_error(self.doing)).map(drop)
+    }
+
     /// Commits what went well, and takes back what did not: after an error nothing of it remains.
     pub(crate) async fn end<T>(mut self, answer: Result<T, JournalError>) -> Result<T, JournalError> {
         match answer {
             Ok(_) => {
-                self.connection.execute("COMMIT").await.map_err(journal_error(self.doing))?;
+                self.commit().await?;
                 self.put_back(answer)
             }
             Err(error) => {

@@ -13,13 +13,14 @@ use saga_core::journal::{
 use saga_core::{Epoch, SagaId, Timestamp};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Row as _, SqliteConnection};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use crate::append::{append, hold_lease};
 use crate::claim::{claim, claim_one};
 use crate::connection::{BUSY_TIMEOUT, Slot};
 use crate::error::journal_error;
+use crate::line::{Job, Line};
 use crate::start::{now, start};
 use crate::{locks, messages, migrate, outbox, retention, rows, sql, wake};
 
@@ -28,6 +29,7 @@ use crate::{locks, messages, migrate, outbox, retention, rows, sql, wake};
 pub struct SqliteJournal {
     writer: Slot,
     reader: Slot,
+    line: Line,
     work: Arc<Notify>,
 }
 
@@ -52,8 +54,10 @@ impl SqliteJournal {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
+            .statement_cache_capacity(sql::STATEMENTS_MAX)
             .disable_statement_logging();
-        let journal = Self { writer: Slot::new(options.clone()), reader: Slot::new(options), work };
+        let journal =
+            Self { writer: Slot::new(options.clone()), reader: Slot::new(options), line: Line::default(), work };
         let mut write = journal.writer.write(DOING).await?;
         let migrated = migrate::migrate(write.get()).await;
         write.end(migrated).await?;
@@ -116,9 +120,16 @@ impl Journal for SqliteJournal {
     }
 
     async fn start(&self, lease: Option<Lease>, sagas: &[NewSaga]) -> Result<Vec<StartReceipt>, JournalError> {
-        let mut write = self.writer.write("starting sagas").await?;
-        let receipts = start(write.get(), lease, sagas).await;
-        let receipts = write.end(receipts).await?;
+        const DOING: &str = "starting sagas";
+        let job = |reply| Job::Start { lease, sagas: sagas.to_vec(), reply };
+        let receipts = match self.share(DOING, job).await? {
+            Some(receipts) => receipts,
+            None => {
+                let mut write = self.writer.write(DOING).await?;
+                let receipts = start(write.get(), lease, sagas).await;
+                write.end(receipts).await?
+            }
+        };
         if lease.is_none() {
             self.work.notify_waiters();
         }
@@ -126,9 +137,16 @@ impl Journal for SqliteJournal {
     }
 
     async fn append(&self, lease: Lease, turns: &[Turn]) -> Result<Vec<Appended>, JournalError> {
-        let mut write = self.writer.write("appending turns").await?;
-        let answers = append(write.get(), lease, turns).await;
-        let (answers, work) = write.end(answers).await?;
+        const DOING: &str = "appending turns";
+        let job = |reply| Job::Append { lease, turns: turns.to_vec(), reply };
+        let (answers, work) = match self.share(DOING, job).await? {
+            Some(answers) => answers,
+            None => {
+                let mut write = self.writer.write(DOING).await?;
+                let answers = append(write.get(), lease, turns).await;
+                write.end(answers).await?
+            }
+        };
         if work {
             self.work.notify_waiters();
         }
@@ -305,6 +323,19 @@ impl Journal for SqliteJournal {
 }
 
 impl SqliteJournal {
+    /// Writes together with others who wait; none when the caller has to write by itself, as it does when nobody
+    /// else writes.
+    async fn share<T>(
+        &self,
+        doing: &'static str,
+        job: impl FnOnce(oneshot::Sender<T>) -> Job,
+    ) -> Result<Option<T>, JournalError> {
+        if self.writer.is_free() {
+            return Ok(None);
+        }
+        self.line.share(&self.writer, doing, job).await
+    }
+
     async fn rows(&self, doing: &'static str, query: sql::Bound) -> Result<Vec<SqliteRow>, JournalError> {
         let mut read = self.reader.read(doing).await?;
         let rows = query.fetch_all(read.get()).await.map_err(journal_error(doing));

@@ -6,6 +6,7 @@ mod connection;
 mod error;
 mod fence;
 mod journal;
+mod line;
 mod locks;
 mod messages;
 mod migrate;

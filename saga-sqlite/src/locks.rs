@@ -24,8 +24,9 @@ pub(crate) async fn ask(
     }
     let arrival = next_number(connection).await?;
     for (query, chunk) in sql::ASK.chunks(keys) {
+        let query = chunk.iter().fold(query, |query, key| query.bind(key.clone()));
         let query = query.bind(saga.as_uuid()).bind(step.to_string()).bind(arrival).bind(now);
-        chunk.iter().fold(query, |query, key| query.bind(key.clone())).execute(&mut *connection).await?;
+        query.execute(&mut *connection).await?;
     }
     grant(connection, saga.as_uuid(), now).await
 }

@@ -20,13 +20,12 @@ pub(crate) async fn publish(
     let of = |turn: &&Turn| turn.events.iter().map(|event| (turn.saga, event.clone())).collect::<Vec<_>>();
     let events: Vec<(SagaId, NewEvent)> = turns.iter().flat_map(of).collect();
     for (mut query, chunk) in sql::PUBLISH.chunks(&events) {
-        query = query.bind(lease.epoch.0).bind(now);
         for (saga, event) in chunk {
             let NewEvent { id, topic, headers, payload } = event.clone();
             let headers = serde_json::to_string(&headers).map_err(|error| sqlx::Error::Encode(error.into()))?;
             query = query.bind(id).bind(saga.as_uuid()).bind(topic).bind(headers).bind(payload);
         }
-        query.execute(&mut *connection).await?;
+        query.bind(lease.epoch.0).bind(now).execute(&mut *connection).await?;
     }
     Ok(())
 }
@@ -54,8 +53,8 @@ pub(crate) async fn settle(
     let published = |event: &&SettledEvent| event.fate == EventFate::Published;
     let published: Vec<&SettledEvent> = settled.iter().filter(published).collect();
     for (query, chunk) in sql::PUBLISHED.chunks(&published) {
-        let query = query.bind(lease.epoch.0);
-        chunk.iter().fold(query, |query, event| query.bind(event.id.clone())).execute(&mut *connection).await?;
+        let query = chunk.iter().fold(query, |query, event| query.bind(event.id.clone()));
+        query.bind(lease.epoch.0).execute(&mut *connection).await?;
     }
     for SettledEvent { id, fate } in settled {
         let query = match fate {

@@ -10,23 +10,26 @@ use sqlx::sqlite::{Sqlite, SqliteArguments};
 pub(crate) type Bound = Query<'static, Sqlite, SqliteArguments>;
 
 /// How many rows one statement takes: a few fixed numbers, so that each is prepared once.
-const CHUNKS: [usize; 3] = [64, 8, 1];
+const CHUNKS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
+
+/// Room for all statements of this module, each in all its sizes.
+pub(crate) const STATEMENTS_MAX: usize = 200;
 
 /// SQLite's clock, in microseconds.
 pub(crate) const NOW: &str = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)";
 
 /// A statement over many rows: `{rows}` stands for the list of values.
-pub(crate) struct Bulk([Arc<str>; 3]);
+pub(crate) struct Bulk([Arc<str>; CHUNKS.len()]);
 
 impl Bulk {
-    /// `fixed` arguments come first, and then `columns` for each row.
+    /// The rows are bound first, `columns` for each, and then so many `fixed` arguments, which are `{1}` and so on in
+    /// the text. The rows' own have no numbers: sqlx looks each number up by going through all of them.
     fn new(sql: &str, fixed: usize, columns: usize) -> Self {
+        let row = format!("({})", vec!["?"; columns].join(", "));
         Self(CHUNKS.map(|chunk| {
-            let row = |nth: usize| {
-                let names = (0..columns).map(|column| format!("?{}", fixed + nth * columns + column + 1));
-                format!("({})", names.collect::<Vec<_>>().join(", "))
-            };
-            sql.replace("{rows}", &(0..chunk).map(row).collect::<Vec<_>>().join(", ")).into()
+            let rows = sql.replace("{rows}", &vec![&*row; chunk].join(", "));
+            let number = |sql: String, nth| sql.replace(&format!("{{{nth}}}"), &format!("?{}", chunk * columns + nth));
+            (1..=fixed).fold(rows, number).into()
         }))
     }
 
@@ -46,18 +49,18 @@ impl Bulk {
 
     #[cfg(test)]
     fn smallest(&self) -> &str {
-        &self.0[2]
+        &self.0[CHUNKS.len() - 1]
     }
 }
 
-/// Turns of sagas that the lease (?1) owns, where the turn before is there. CROSS JOIN keeps the
+/// Turns of sagas that the lease ({1}) owns, where the turn before is there. CROSS JOIN keeps the
 /// order: SQLite looks the rows up by their keys.
 pub(crate) static APPEND: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         "WITH t(saga_id, seq, nonce, ends, body) AS (VALUES {rows}) \
          INSERT INTO saga_turn (saga_id, seq, epoch, nonce, at, ends, body) \
-         SELECT t.saga_id, t.seq, ?1, t.nonce, ?2, t.ends, t.body FROM t \
-         CROSS JOIN saga_live l ON l.saga_id = t.saga_id AND l.owner = ?1 \
+         SELECT t.saga_id, t.seq, {1}, t.nonce, {2}, t.ends, t.body FROM t \
+         CROSS JOIN saga_live l ON l.saga_id = t.saga_id AND l.owner = {1} \
          CROSS JOIN saga_turn p ON p.saga_id = t.saga_id AND p.seq = t.seq - 1 \
          WHERE true ON CONFLICT DO NOTHING RETURNING saga_id",
         2,
@@ -65,35 +68,35 @@ pub(crate) static APPEND: LazyLock<Bulk> = LazyLock::new(|| {
     )
 });
 
-/// New sagas, created at ?1.
+/// New sagas, created at {1}.
 pub(crate) static CREATE: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         "WITH n(saga_id, definition, version, key, input) AS (VALUES {rows}) \
          INSERT INTO saga_instance (saga_id, definition, version, key, input, created_at) \
-         SELECT n.saga_id, n.definition, n.version, n.key, n.input, ?1 FROM n \
+         SELECT n.saga_id, n.definition, n.version, n.key, n.input, {1} FROM n \
          WHERE true ON CONFLICT DO NOTHING RETURNING saga_id",
         1,
         5,
     )
 });
 
-/// First turns, written at ?1 by the lease ?2.
+/// First turns, written at {1} by the lease {2}.
 pub(crate) static FIRST_TURN: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         "WITH t(saga_id, nonce, body) AS (VALUES {rows}) \
          INSERT INTO saga_turn (saga_id, seq, epoch, nonce, at, body) \
-         SELECT t.saga_id, 0, ?2, t.nonce, ?1, t.body FROM t",
+         SELECT t.saga_id, 0, {2}, t.nonce, {1}, t.body FROM t",
         2,
         3,
     )
 });
 
-/// Live rows, owned by ?1 or due at ?2.
+/// Live rows, owned by {1} or due at {2}.
 pub(crate) static ENTER: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         "WITH n(saga_id, definition, version) AS (VALUES {rows}) \
          INSERT INTO saga_live (saga_id, definition, version, owner, due_at) \
-         SELECT n.saga_id, n.definition, n.version, ?1, ?2 FROM n",
+         SELECT n.saga_id, n.definition, n.version, {1}, {2} FROM n",
         2,
         3,
     )
@@ -103,10 +106,10 @@ pub(crate) static ENTER: LazyLock<Bulk> = LazyLock::new(|| {
 pub(crate) static LEAVE: LazyLock<Bulk> =
     LazyLock::new(|| Bulk::new("DELETE FROM saga_live WHERE saga_id IN (VALUES {rows})", 0, 1));
 
-/// … and queue for their deletion, since ?1.
+/// … and queue for their deletion, since {1}.
 pub(crate) static END: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
-        "WITH t(saga_id) AS (VALUES {rows}) INSERT INTO saga_ended (ended_at, saga_id) SELECT ?1, t.saga_id FROM t",
+        "WITH t(saga_id) AS (VALUES {rows}) INSERT INTO saga_ended (ended_at, saga_id) SELECT {1}, t.saga_id FROM t",
         1,
         1,
     )
@@ -125,28 +128,28 @@ pub(crate) static ENDING: LazyLock<Bulk> = LazyLock::new(|| {
     )
 });
 
-/// Events of the lease ?1, written at ?2.
+/// Events of the lease {1}, written at {2}.
 pub(crate) static PUBLISH: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         "WITH t(event_id, saga_id, topic, headers, payload) AS (VALUES {rows}) \
          INSERT INTO saga_event (event_id, saga_id, owner, at, due_at, topic, headers, payload) \
-         SELECT t.event_id, t.saga_id, ?1, ?2, ?2, t.topic, t.headers, t.payload FROM t \
+         SELECT t.event_id, t.saga_id, {1}, {2}, {2}, t.topic, t.headers, t.payload FROM t \
          WHERE true ON CONFLICT DO NOTHING",
         2,
         5,
     )
 });
 
-/// Events that the lease ?1 has published.
+/// Events that the lease {1} has published.
 pub(crate) static PUBLISHED: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new("DELETE FROM saga_event WHERE event_id IN (VALUES {rows}) AND owner = ?1 AND dead_at IS NULL", 1, 1)
+    Bulk::new("DELETE FROM saga_event WHERE event_id IN (VALUES {rows}) AND owner = {1} AND dead_at IS NULL", 1, 1)
 });
 
-/// Places at the end of lines: of the saga ?1, for the step ?2, with the arrival ?3, asked for at ?4.
+/// Places at the end of lines: of the saga {1}, for the step {2}, with the arrival {3}, asked for at {4}.
 pub(crate) static ASK: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         "WITH t(key) AS (VALUES {rows}) INSERT INTO saga_lock (key, arrival, saga_id, step, asked_at) \
-         SELECT t.key, ?3, ?1, ?2, ?4 FROM t WHERE true ON CONFLICT DO NOTHING",
+         SELECT t.key, {3}, {1}, {2}, {4} FROM t WHERE true ON CONFLICT DO NOTHING",
         4,
         1,
     )

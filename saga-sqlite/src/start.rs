@@ -63,8 +63,7 @@ pub(crate) async fn insert<'s>(
     now: i64,
 ) -> Result<HashMap<Uuid, (&'s str, &'s str)>, sqlx::Error> {
     let mut created: HashSet<Uuid> = HashSet::with_capacity(sagas.len());
-    for (query, chunk) in sql::CREATE.chunks(sagas) {
-        let mut query = query.bind(now);
+    for (mut query, chunk) in sql::CREATE.chunks(sagas) {
         for saga in chunk {
             query = query
                 .bind(saga.id.as_uuid())
@@ -73,7 +72,7 @@ pub(crate) async fn insert<'s>(
                 .bind(saga.key.clone())
                 .bind(saga.input.as_bytes().to_vec());
         }
-        for row in query.fetch_all(&mut *connection).await? {
+        for row in query.bind(now).fetch_all(&mut *connection).await? {
             created.insert(row.try_get("saga_id")?);
         }
     }
@@ -81,17 +80,16 @@ pub(crate) async fn insert<'s>(
     let fresh: Vec<&NewSaga> = sagas.iter().filter(|saga| created.remove(&saga.id.as_uuid())).collect();
     let epoch = lease.map(|lease| lease.epoch.0);
     for (query, chunk) in sql::FIRST_TURN.chunks(&fresh) {
-        let query = chunk.iter().fold(query.bind(now).bind(epoch), |query, saga| {
-            query.bind(saga.id.as_uuid()).bind(saga.nonce).bind(saga.body.clone())
-        });
-        query.execute(&mut *connection).await?;
+        let query = chunk
+            .iter()
+            .fold(query, |query, saga| query.bind(saga.id.as_uuid()).bind(saga.nonce).bind(saga.body.clone()));
+        query.bind(now).bind(epoch).execute(&mut *connection).await?;
     }
     for (query, chunk) in sql::ENTER.chunks(&fresh) {
-        let query = query.bind(epoch).bind(epoch.is_none().then_some(now));
         let query = chunk
             .iter()
             .fold(query, |query, saga| query.bind(saga.id.as_uuid()).bind(saga.definition.clone()).bind(saga.version));
-        query.execute(&mut *connection).await?;
+        query.bind(epoch).bind(epoch.is_none().then_some(now)).execute(&mut *connection).await?;
     }
     Ok(fresh.iter().map(|saga| (saga.id.as_uuid(), (&*saga.definition, &*saga.key))).collect())
 }
