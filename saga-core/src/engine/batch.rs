@@ -26,12 +26,34 @@ pub(crate) struct Batcher<I, O> {
 /// What was submitted, and where its answer goes.
 type Item<I, O> = (I, oneshot::Sender<O>);
 
+/// Items that share a commit. Its room serves again: a batch of turns is so large that an allocator would hand it back
+/// to the system, and fetch it anew, for each commit.
+struct Batch<I, O> {
+    items: Vec<I>,
+    replies: Vec<oneshot::Sender<O>>,
+}
+
+impl<I, O> Batch<I, O> {
+    const fn new() -> Self {
+        Self { items: Vec::new(), replies: Vec::new() }
+    }
+
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn push(&mut self, (item, reply): Item<I, O>) {
+        self.items.push(item);
+        self.replies.push(reply);
+    }
+}
+
 impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
-    /// Starts to gather. `flush` answers each item of a batch, in order.
+    /// Starts to gather. `flush` answers each item of a batch, in order, and gives the items back.
     pub(crate) fn spawn<F, Fut>(batch_max: usize, flush: F) -> Self
     where
         F: Fn(Vec<I>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Vec<O>> + Send + 'static,
+        Fut: Future<Output = (Vec<I>, Vec<O>)> + Send + 'static,
     {
         let (queue, items) = mpsc::unbounded_channel();
         tokio::spawn(gather(items, flush, batch_max));
@@ -54,44 +76,65 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
 async fn gather<I, O, F, Fut>(mut items: mpsc::UnboundedReceiver<Item<I, O>>, flush: F, batch_max: usize)
 where
     F: Fn(Vec<I>) -> Fut,
-    Fut: Future<Output = Vec<O>>,
+    Fut: Future<Output = (Vec<I>, Vec<O>)>,
 {
-    let (mut waiting, mut flights, mut open) = (Vec::new(), FuturesUnordered::new(), true);
+    let (mut waiting, mut flights, mut open) = (Batch::new(), FuturesUnordered::new(), true);
     // How many items are being written, and since when.
     let (mut flying, mut began) = (0, Instant::now());
+    let mut spare = Vec::new();
     while open || !flights.is_empty() {
         let free = !flights.is_empty() && flights.len() < AT_ONCE;
         let mut late = false;
         tokio::select! {
             biased;
-            Some(written) = flights.next() => flying -= written,
-            arrived = items.recv_many(&mut waiting, batch_max), if open => open = arrived > 0,
-            () = tokio::time::sleep_until(began + PATIENCE), if free && !waiting.is_empty() => late = true,
+            Some((written, room)) = flights.next() => {
+                flying -= written;
+                spare.push(room);
+            }
+            item = items.recv(), if open && waiting.len() < batch_max => match item {
+                None => open = false,
+                Some(item) => take_all(&mut items, item, &mut waiting, batch_max),
+            },
+            () = tokio::time::sleep_until(began + PATIENCE), if free && waiting.len() > 0 => late = true,
         }
         // A second commit is worth its cost only if it carries as much as the first.
-        while !waiting.is_empty()
-            && (flights.is_empty() || flights.len() < AT_ONCE && (late || waiting.len() >= flying))
-        {
-            let batch: Vec<Item<I, O>> = waiting.drain(..waiting.len().min(batch_max)).collect();
+        if waiting.len() > 0 && (flights.is_empty() || flights.len() < AT_ONCE && (late || waiting.len() >= flying)) {
+            let batch = std::mem::replace(&mut waiting, spare.pop().unwrap_or(Batch::new()));
             (flying, began) = (flying + batch.len(), Instant::now());
             flights.push(write(batch, &flush));
         }
     }
 }
 
-/// Writes a batch and hands out the answers; tells how many there were.
-async fn write<I, O, F, Fut>(batch: Vec<Item<I, O>>, flush: &F) -> usize
+/// Takes in what has arrived, as far as one commit can carry it.
+fn take_all<I, O>(
+    items: &mut mpsc::UnboundedReceiver<Item<I, O>>,
+    first: Item<I, O>,
+    waiting: &mut Batch<I, O>,
+    batch_max: usize,
+) {
+    waiting.push(first);
+    while waiting.len() < batch_max {
+        let Ok(item) = items.try_recv() else { break };
+        waiting.push(item);
+    }
+}
+
+/// Writes a batch and hands out the answers. Tells how many items there were, and gives back the room.
+async fn write<I, O, F, Fut>(batch: Batch<I, O>, flush: &F) -> (usize, Batch<I, O>)
 where
     F: Fn(Vec<I>) -> Fut,
-    Fut: Future<Output = Vec<O>>,
+    Fut: Future<Output = (Vec<I>, Vec<O>)>,
 {
-    let (batch, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-    let size = replies.len();
-    for (reply, answer) in replies.into_iter().zip(flush(batch).await) {
+    let Batch { items, mut replies } = batch;
+    let size = items.len();
+    let (mut items, answers) = flush(items).await;
+    for (reply, answer) in replies.drain(..).zip(answers) {
         // Whoever asked may have gone; what was asked for is done all the same.
         reply.send(answer).ok();
     }
-    size
+    items.clear();
+    (size, Batch { items, replies })
 }
 
 #[cfg(test)]
@@ -113,7 +156,7 @@ mod tests {
             seen.push((items.clone(), u64::try_from(opened.elapsed().as_millis()).unwrap()));
             async move {
                 tokio::time::sleep(Duration::from_millis(millis)).await;
-                items
+                (items.clone(), items)
             }
         });
         (batcher, written)

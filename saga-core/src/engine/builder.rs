@@ -292,7 +292,8 @@ impl EngineBuilder {
                 async move {
                     let started = incarnation::start(&*journal, None, &sagas, &alive);
                     // There is no incarnation to end: a start that gets no answer says so.
-                    incarnation::unless_it_panics(started, &CancellationToken::new()).await
+                    let answers = incarnation::unless_it_panics(started, &CancellationToken::new()).await;
+                    (sagas, answers)
                 }
             })
         };

@@ -80,14 +80,20 @@ impl Incarnation {
             let (journal, lost) = (journal.clone(), lost.clone());
             Batcher::spawn(limits.batch_max, move |turns: Vec<Turn>| {
                 let (journal, lost) = (journal.clone(), lost.clone());
-                async move { unless_it_panics(append(&*journal, lease, &turns, &lost), &lost).await }
+                async move {
+                    let answers = unless_it_panics(append(&*journal, lease, &turns, &lost), &lost).await;
+                    (turns, answers)
+                }
             })
         };
         let starter = {
             let (journal, lost) = (journal.clone(), lost.clone());
             Batcher::spawn(limits.batch_max, move |sagas: Vec<NewSaga>| {
                 let (journal, lost) = (journal.clone(), lost.clone());
-                async move { unless_it_panics(start(&*journal, Some(lease), &sagas, &lost), &lost).await }
+                async move {
+                    let answers = unless_it_panics(start(&*journal, Some(lease), &sagas, &lost), &lost).await;
+                    (sagas, answers)
+                }
             })
         };
         let (valid_until, claims) = (Mutex::new(valid_until), inner.claims.clone());
