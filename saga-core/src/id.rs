@@ -55,11 +55,22 @@ impl fmt::Debug for SagaId {
     }
 }
 
+/// A text is no saga id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a saga id is a UUID, as lists of sagas show it; by its start key a saga is found with `Engine::find` or `sagactl list --key`"
+)]
+pub struct BadSagaId {
+    /// What is wrong with it.
+    #[from]
+    source: uuid::Error,
+}
+
 impl std::str::FromStr for SagaId {
-    type Err = uuid::Error;
+    type Err = BadSagaId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
+        Ok(Self(text.parse()?))
     }
 }
 
@@ -196,6 +207,14 @@ impl fmt::Display for Epoch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_key_in_place_of_an_id_is_told_what_to_use() {
+        let id = SagaId::new();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let error = "CHECKOUT-000029".parse::<SagaId>().unwrap_err();
+        assert!(error.to_string().contains("by its start key a saga is found with `Engine::find`"), "{error}");
+    }
 
     #[test]
     fn the_key_belongs_to_the_operation_and_not_to_the_attempt() {

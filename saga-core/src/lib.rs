@@ -27,7 +27,7 @@ pub use definition::{
 };
 pub use engine::{Engine, SagaHandle, SagaOutcome};
 pub use fault::{Class, Effect, Fault, StepError};
-pub use id::{Epoch, IdempotencyKey, Op, SagaId, StepName};
+pub use id::{BadSagaId, Epoch, IdempotencyKey, Op, SagaId, StepName};
 pub use limits::Limits;
 pub use retry::{Backoff, Jitter, RetryPolicy};
 pub use step::{Compensation, FnCompensatable, FnStep, Outcome, Probe, Step, StepContext, step_fn};

@@ -61,7 +61,8 @@ impl RetryPolicy {
         Self::new(Backoff::Fixed, Duration::ZERO).attempts(1)
     }
 
-    /// The same delay between all attempts. Five attempts, equal jitter.
+    /// The same delay between all attempts. Five attempts, equal jitter: each wait is between half the delay and all
+    /// of it.
     #[must_use]
     pub const fn fixed(delay: Duration) -> Self {
         Self::new(Backoff::Fixed, delay)

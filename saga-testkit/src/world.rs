@@ -71,6 +71,17 @@ impl World {
         self.sim.undo(&key.to_string(), false)
     }
 
+    /// What a probe asks: whether what the key stands for has happened, and stands. If not, the participant refuses
+    /// whatever comes under the key from now on, so that the answer stays true.
+    pub fn close(&self, key: impl Display) -> bool {
+        let key = key.to_string();
+        let stands = self.sim.find_effect(&key).is_some_and(|effect| effect.stands);
+        if !stands {
+            self.sim.undo(&key, true);
+        }
+        stands
+    }
+
     /// What the key stands for; none when it never happened.
     #[must_use]
     pub fn find(&self, key: impl Display) -> Option<Effect> {

@@ -136,6 +136,7 @@ impl Case {
         let template = Template::new();
         let scene = async |world: World| scene(&template, self, world).await;
         let explore = explore(scene).check(balanced).real_io().depth(depth);
+        let explore = explore.effects_elsewhere("in the services' tables and the vendor's books");
         let excuse = |explore: Explore<_, _>, (step, because): &(&str, &str)| explore.unreached(step, because);
         let explored = self.unreached.iter().fold(explore, excuse).run();
         // On standard output as well, where it is counted.

@@ -42,7 +42,7 @@ struct Job {
     /// An empty Postgres database, instead of a SQLite file of its own.
     #[arg(long)]
     database_url: Option<String>,
-    /// Work in this directory and leave everything there, to be looked at with `sagactl`.
+    /// Work in this directory, which has to be empty, and leave everything there, to be looked at with `sagactl`.
     #[arg(long)]
     keep: Option<PathBuf>,
     /// Also write the result as JSON.

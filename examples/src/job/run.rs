@@ -66,13 +66,18 @@ pub struct Report {
 /// Runs the job in this directory.
 ///
 /// # Errors
-/// When something does not start, or does not end in time.
+/// When the directory holds an earlier run, when something does not start, or does not end in time.
 pub async fn run(settings: &Settings, dir: &Path) -> Result<Report, JobError> {
     let began = Instant::now();
-    let (_gateway, gateway_url) =
-        processes::gateway(&dir.join("ledger.db"), settings.fault_rate, settings.seed).await?;
-    let database_url =
-        settings.database_url.clone().unwrap_or_else(|| format!("sqlite://{}", dir.join("shop.db").display()));
+    let (ledger, shop) = (dir.join("ledger.db"), dir.join("shop.db"));
+    for file in [&ledger, &shop] {
+        if file.exists() {
+            // The gateway's books of one run and the checkouts of another would not agree.
+            return Err(format!("{} is from an earlier run: name an empty directory", file.display()).into());
+        }
+    }
+    let (_gateway, gateway_url) = processes::gateway(&ledger, settings.fault_rate, settings.seed).await?;
+    let database_url = settings.database_url.clone().unwrap_or_else(|| format!("sqlite://{}", shop.display()));
     let places = Places { database_url, gateway_url };
     let (shop, expected, points) = seed(settings, &places).await?;
     let (engine, definition) = places.engine().await?;

@@ -14,7 +14,13 @@ pub(crate) type Brand<'id> = PhantomData<fn(&'id ()) -> &'id ()>;
 
 /// Something that a step can take as its input, or that a saga can return.
 ///
-/// Handles are sources, so are tuples of up to eight sources, `()`, and what [`Source::map`] makes.
+/// Handles are sources, so are tuples of up to eight sources, `()`, and what [`Source::map`] makes. A constant is
+/// `().map(|()| 7)`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not what a step can take its input from",
+    note = "handles of steps are, and the saga's input, tuples of those, and what `.map(…)` makes of them",
+    note = "a constant is `().map(move |()| value)`, with `use saga_core::Source as _`"
+)]
 pub trait Source<'id>: Sized {
     /// What the step is given.
     type Value: Send + 'static;

@@ -300,6 +300,20 @@ pub enum SignalError {
         /// `key_max_bytes`.
         max: usize,
     },
+    /// No version of the definition that is registered here waits for such a signal, and the definition has no rule
+    /// ([`on_late_signal`](crate::SagaBuilder::on_late_signal)) for what no step takes. Nothing was sent.
+    #[error(
+        "no step of {definition} waits for the signal {signal:?}, but for {}: correct the name, or register the version of {definition} that does wait for it",
+        names(known)
+    )]
+    NoSuchSignal {
+        /// The name of the definition.
+        definition: String,
+        /// The signal, as given.
+        signal: String,
+        /// The signals that its steps wait for.
+        known: Vec<String>,
+    },
     /// The payload is too large: send a reference to it. Nothing was sent.
     #[error("the payload has {bytes} bytes encoded, and payload_max_bytes is {max}: send a reference to it")]
     PayloadTooLarge {
@@ -347,6 +361,10 @@ pub enum SignalError {
         /// Why.
         source: JournalError,
     },
+}
+
+fn names(known: &[String]) -> String {
+    if known.is_empty() { "none at all".to_owned() } else { format!("{known:?}") }
 }
 
 /// An event that waits for a human was not decided about. Nothing changed.

@@ -180,6 +180,9 @@ impl Engine {
     /// step takes it before that, is handed to the rule that the definition has for it
     /// ([`on_late_signal`](crate::SagaBuilder::on_late_signal)): it is never dropped.
     ///
+    /// The payload is read as what the step waits for, when it takes the signal: what that step cannot read waits
+    /// for a human. A key is not checked: the saga may be about to be started.
+    ///
     /// ```
     /// # async fn example(engine: saga_core::Engine) -> Result<(), saga_core::engine::SignalError> {
     /// use saga_core::engine::Signalled;
@@ -350,9 +353,14 @@ impl Inner {
         self.blueprints.get(definition)?.get(&version)
     }
 
+    /// All versions of this definition that are registered.
+    pub(crate) fn versions(&self, definition: &str) -> Option<&BTreeMap<u32, Arc<Blueprint>>> {
+        self.blueprints.get(definition)
+    }
+
     /// The newest version of this definition that is registered.
     pub(crate) fn newest(&self, definition: &str) -> Option<&Arc<Blueprint>> {
-        self.blueprints.get(definition)?.values().next_back()
+        self.versions(definition)?.values().next_back()
     }
 
     /// All that are registered.

@@ -1,5 +1,6 @@
 //! Messages to sagas: signals, and wishes to cancel.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::error::SignalError;
@@ -41,6 +42,7 @@ pub(crate) async fn signal<T: Checkpoint>(
             return Err(SignalError::BadName { name: text.to_owned(), max });
         }
     }
+    check_name(inner, definition, signal)?;
     let blueprint = inner.newest(definition);
     let withhold = |error| match blueprint {
         Some(blueprint) => blueprint.withhold(error),
@@ -57,6 +59,27 @@ pub(crate) async fn signal<T: Checkpoint>(
         Sent::TooLate if seeded("M14") => Ok(Signalled::Accepted),
         Sent::TooLate => follow_up(inner, (definition, key), signal, payload, message_id).await,
     }
+}
+
+/// A misspelt name would be kept until the saga is over, which waits for another. Where the definition is not
+/// registered, nobody here can tell.
+fn check_name(inner: &Inner, definition: &str, signal: &str) -> Result<(), SignalError> {
+    let Some(versions) = inner.versions(definition) else { return Ok(()) };
+    let mut known = BTreeSet::new();
+    for blueprint in versions.values() {
+        if blueprint.late.is_some() {
+            return Ok(());
+        }
+        known.extend(blueprint.plan.steps().iter().filter_map(|step| step.signal.as_deref()));
+    }
+    if known.contains(signal) {
+        return Ok(());
+    }
+    Err(SignalError::NoSuchSignal {
+        definition: definition.to_owned(),
+        signal: signal.to_owned(),
+        known: known.into_iter().map(str::to_owned).collect(),
+    })
 }
 
 /// Starts the saga that sees to a signal which came too late. Should this process die before that, the

@@ -465,8 +465,8 @@ async fn a_signal_that_comes_too_late_stays_sealed_before_the_human_who_looks_at
     let engine = engine(&journal).register(&definition).open().await.unwrap();
     let saga = engine.start(&definition, "k", "o".to_owned()).await.unwrap();
     // One that no step takes, and one that comes when all is over.
-    engine.signal("echo", "k", "other", &MARKER.to_owned(), "m-1").await.unwrap();
-    engine.signal("echo", "k", "go", &"went".to_owned(), "m-2").await.unwrap();
+    engine.signal("echo", "k", "go", &"went".to_owned(), "m-1").await.unwrap();
+    engine.signal("echo", "k", "go", &MARKER.to_owned(), "m-2").await.unwrap();
     completed(&saga).await;
     engine.signal("echo", "k", "go", &MARKER.to_owned(), "m-3").await.unwrap();
     until("two dead letters", async || engine.dead_letters(10).await.unwrap().len() == 2).await;

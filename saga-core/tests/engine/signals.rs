@@ -72,14 +72,28 @@ async fn a_client_in_another_process_signals_within_the_poll_interval() {
 async fn an_early_signal_waits_and_the_first_of_several_is_taken() {
     let definition = order(&World::default());
     let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
-    for (id, cents) in [("evt-1", 7_i64), ("evt-1", 8), ("evt-2", 9)] {
+    for (id, cents) in [("evt-1", 7_i64), ("evt-1", 8), ("evt-2", 9), ("evt-3", 10)] {
         engine.signal("order", "k", "paid", &cents, id).await.unwrap();
     }
-    engine.signal("order", "k", "something else", &0_i64, "evt-3").await.unwrap();
     let saga = engine.start(&definition, "k", "o".to_owned()).await.unwrap();
     assert_eq!(completed(&saga).await, "7 paid");
     // Two are left, and are not passed over in silence.
     until("two dead letters", async || engine.dead_letters(10).await.unwrap().len() == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_that_no_step_waits_for_is_refused_and_told_what_there_is() {
+    let (definition, journal) = (order(&World::default()), MemoryJournal::new());
+    let worker = engine(&journal).register(&definition).open().await.unwrap();
+    let refused = worker.signal("order", "k", "payed", &7_i64, "evt").await.unwrap_err();
+    assert!(
+        matches!(&refused, SignalError::NoSuchSignal { signal, known, .. } if signal == "payed" && *known == ["paid"]),
+        "{refused:?}"
+    );
+    assert!(refused.to_string().contains(r#"but for ["paid"]"#), "{refused}");
+    // Nothing was kept, and the id is free. Where the definition is not known, nobody can tell.
+    let stranger = engine(&journal).client_only().open().await.unwrap();
+    assert_eq!(stranger.signal("order", "k", "payed", &7_i64, "evt").await.unwrap(), Signalled::Accepted);
 }
 
 fn of(definition: &str) -> ListFilter {

@@ -7,58 +7,9 @@ use saga_core::machine::{
     AttentionReason, ChildEnd, Direction, Halt, Held, Mail, Moment, Next, Parent, ProbeAnswer, Record, Refused,
     Resolution, SagaState, encode_turn,
 };
-use saga_core::{Digest, Fault, Kind, Limits, Op, Payload, Plan, RetryPolicy, SagaId, StepName, Timestamp};
+use saga_core::{Digest, Fault, Kind, Limits, Op, Plan, RetryPolicy, SagaId, StepName};
 
-const AT: Timestamp = Timestamp::from_micros(1_000_000);
-
-fn policy() -> Policy {
-    Policy::new(RetryPolicy::never(), Duration::from_secs(1))
-}
-
-/// A sequence of these steps.
-fn plan(kinds: &[(&str, Kind)]) -> Plan {
-    let step = |(nth, (name, kind)): (usize, &(&str, Kind))| {
-        let after = nth.checked_sub(1).into_iter().collect();
-        let compensate = matches!(kind, Kind::Compensatable | Kind::Child).then(policy);
-        StepPlan { compensate, ..StepPlan::new(*name, *kind, after, policy()) }
-    };
-    Plan::new(kinds.iter().enumerate().map(step).collect(), Vec::new()).unwrap()
-}
-
-fn payload() -> Payload {
-    Payload::from_json("1".to_owned()).unwrap()
-}
-
-fn state(plan: &Plan, records: &[Record]) -> SagaState {
-    then(SagaState::new(plan, payload(), AT), plan, records)
-}
-
-fn then(mut state: SagaState, plan: &Plan, records: &[Record]) -> SagaState {
-    for record in records {
-        state.apply(plan, record).unwrap();
-    }
-    state
-}
-
-fn begun(step: &str, op: Op, attempt: u32) -> Record {
-    Record::Begun { step: step.into(), op, attempt, generation: 0, at: None, input: Digest::of_text("i") }
-}
-
-fn done(step: &str) -> Record {
-    Record::Done { step: step.into(), output: payload() }
-}
-
-fn failed(step: &str, op: Op, fault: Fault) -> Record {
-    Record::Failed { step: step.into(), op, fault, retry_at: None }
-}
-
-fn unknown() -> Fault {
-    Fault::unknown("no answer".to_owned())
-}
-
-fn delegated(step: &str) -> Record {
-    Record::Delegated { step: step.into(), child: SagaId::new() }
-}
+use crate::support::{AT, begun, delegated, done, failed, payload, plan, policy, state, then, unknown};
 
 /// Why nothing came of a message.
 fn unread(state: &SagaState, mail: Mail) -> String {

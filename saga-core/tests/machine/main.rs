@@ -7,5 +7,7 @@ mod corrupt;
 mod decisions;
 mod grammar;
 mod property;
+mod readings;
+mod support;
 mod table;
 mod tidy;

@@ -25,6 +25,8 @@ pub struct Explored {
     pub rolled_back: usize,
     /// Runs in which a human was needed on the way.
     pub needed_a_human: usize,
+    /// How many effects there were in the world, over all runs.
+    pub effects: usize,
     /// How long it took.
     pub took: Duration,
     pub(crate) tried: BTreeSet<(Point, Fate)>,
@@ -34,6 +36,7 @@ pub struct Explored {
 impl Explored {
     pub(crate) fn count(&mut self, ran: &Ran) {
         self.runs += 1;
+        self.effects += ran.effects;
         *self.runs_by_depth.entry(ran.fired.len()).or_default() += 1;
         for (point, fate) in &ran.fired {
             *self.fates.entry(*fate).or_default() += 1;

@@ -83,6 +83,7 @@ where
         walks: 0,
         seed: 1,
         excused: BTreeSet::new(),
+        elsewhere: false,
     }
 }
 
@@ -102,6 +103,7 @@ pub struct Explore<S, C> {
     walks: u64,
     seed: u64,
     excused: BTreeSet<String>,
+    elsewhere: bool,
 }
 
 impl<S, C> Explore<S, C> {
@@ -113,8 +115,8 @@ impl<S, C> Explore<S, C> {
         S: AsyncFn(World) -> Scene<K, I, O>,
         D: AsyncFn(&Ending<'_, K, O>) -> Result<(), String>,
     {
-        let Self { scene, depth, foreign, walks, seed, excused, .. } = self;
-        Explore { scene, check, depth, foreign, walks, seed, excused }
+        let Self { scene, depth, foreign, walks, seed, excused, elsewhere, .. } = self;
+        Explore { scene, check, depth, foreign, walks, seed, excused, elsewhere }
     }
 
     /// How many things go wrong in one run. Default [`Depth::RollBacks`].
@@ -148,11 +150,20 @@ impl<S, C> Explore<S, C> {
         self
     }
 
+    /// The steps' effects are not written into the [`World`], but for example into a database: say why. The kit then
+    /// checks the histories alone; what happened outside is for [`Explore::check`].
+    #[must_use]
+    pub fn effects_elsewhere(mut self, because: &str) -> Self {
+        debug_assert!(!because.is_empty(), "say why");
+        self.elsewhere = true;
+        self
+    }
+
     /// Tries everything out, on as many threads as there are processors, each run on a runtime of its own, on
     /// virtual time. Call it outside of an async test.
     ///
     /// # Errors
-    /// The first violation, shrunk to what it takes; or what no run came to.
+    /// The first violation, shrunk to what it takes; or what no run came to; or that nothing happened at all.
     ///
     /// # Panics
     /// When the scene does.
@@ -163,8 +174,11 @@ impl<S, C> Explore<S, C> {
         I: Checkpoint + Clone,
         O: Send + 'static,
     {
-        let explored = search::all(self)?;
-        search::unreached(&self.steps(), &explored, &self.excused)?;
+        let (explored, steps) = (search::all(self)?, self.steps());
+        search::unreached(&steps, &explored, &self.excused)?;
+        if explored.effects == 0 && !self.elsewhere && search::has_effects(&steps) {
+            return Err(ExploreError::NothingHappened);
+        }
         Ok(explored)
     }
 

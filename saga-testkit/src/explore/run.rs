@@ -54,6 +54,8 @@ pub(crate) struct Ran {
     pub(crate) turned: Option<String>,
     pub(crate) problem: Option<Problem>,
     pub(crate) story: Vec<String>,
+    /// How many effects there were in the world, whether they stand or not.
+    pub(crate) effects: usize,
 }
 
 /// What goes wrong in a run.
@@ -110,7 +112,7 @@ where
     let ended = lives(&sim, &world, &scene, check).await;
     let state = sim.locked();
     let (visited, fired, story) = (state.visited.clone(), state.fired.clone(), state.tape.tell());
-    let ran = Ran { visited, fired, story, ..Ran::default() };
+    let ran = Ran { visited, fired, story, effects: state.effects.all().len(), ..Ran::default() };
     match ended {
         Ok(Ended { end, called, reached, turned }) => Ran { end: Some(end), called, reached, turned, ..ran },
         Err(problem) => Ran { problem: Some(problem), ..ran },

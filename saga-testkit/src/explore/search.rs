@@ -166,6 +166,11 @@ where
     least
 }
 
+/// Whether some step does anything in the world by itself.
+pub(super) fn has_effects(steps: &Steps) -> bool {
+    steps.steps().iter().any(|step| step.kind.has_effect() && step.kind != Kind::Child)
+}
+
 /// What no run came to.
 pub(super) fn unreached(steps: &Steps, explored: &Explored, excused: &BTreeSet<String>) -> Result<(), ExploreError> {
     let mut expected: BTreeSet<String> = BTreeSet::new();

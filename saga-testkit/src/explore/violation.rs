@@ -76,6 +76,9 @@ pub enum ExploreError {
         /// Their names.
         what: Vec<String>,
     },
+    /// Steps have effects, and none was seen in any run: the fakes do not use the [`World`](crate::World) which the
+    /// scene was given. Of what they do elsewhere the kit knows nothing.
+    NothingHappened,
     /// What was said to be unreachable was reached, or is not in the definition.
     WronglyExcused {
         /// Their names.
@@ -89,7 +92,7 @@ impl ExploreError {
     pub fn violation(&self) -> Option<&Violation> {
         match self {
             Self::Violation(violation) => Some(violation),
-            Self::Unreached { .. } | Self::WronglyExcused { .. } => None,
+            Self::Unreached { .. } | Self::WronglyExcused { .. } | Self::NothingHappened => None,
         }
     }
 }
@@ -102,6 +105,11 @@ impl fmt::Display for ExploreError {
                 f,
                 "no run came to: {}. Explore another input as well, or excuse them with `unreached`",
                 what.join(", ")
+            ),
+            Self::NothingHappened => write!(
+                f,
+                "no step had an effect in any run. Have the fakes write into the `World` that the scene is given, not into one \
+                 of their own; or say `effects_elsewhere`, and look at them in `check`"
             ),
             Self::WronglyExcused { what } => {
                 write!(f, "excused as unreachable, and reached or not there at all: {}", what.join(", "))

@@ -40,12 +40,7 @@ impl Step for Honest {
     }
 
     async fn probe(&self, cx: &StepContext, n: i64) -> Result<Probe<i64>, StepError> {
-        if self.world.find(cx.key()).is_some_and(|effect| effect.stands) {
-            return Ok(Probe::Applied(n + 1));
-        }
-        // It closes the key: what comes late is refused.
-        self.world.undo(cx.key());
-        Ok(Probe::NotApplied)
+        Ok(if self.world.close(cx.key()) { Probe::Applied(n + 1) } else { Probe::NotApplied })
     }
 }
 

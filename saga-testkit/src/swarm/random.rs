@@ -25,9 +25,15 @@ pub fn random_stage(world: &World, seed: u64) -> Stage {
         for saga in 0..rng.usize(1..4) {
             let key = format!("k{saga}");
             stage = stage.start(&definition, &key, rng.i64(0..100));
-            if sketch.before.contains(&Part::Signal) || rng.u32(0..8) == 0 {
+            let waits = sketch.before.contains(&Part::Signal);
+            if waits || rng.u32(0..8) == 0 {
                 for _ in 0..rng.usize(0..3) {
-                    stage = stage.signal(&name, &key, "go", rng.i64(0..100));
+                    let payload = rng.i64(0..100);
+                    // Nobody may signal what no step waits for. The dice are thrown all the same: a seed stays the
+                    // world that it was.
+                    if waits {
+                        stage = stage.signal(&name, &key, "go", payload);
+                    }
                 }
             }
         }

@@ -254,6 +254,24 @@ fn a_step_that_no_run_comes_to_fails_the_exploration() {
     assert_eq!(wrongly, ExploreError::WronglyExcused { what: vec!["note".to_owned()] });
 }
 
+/// Fakes that write into a world of their own are seen by nobody: whatever is wrong with them, all is well.
+#[test]
+fn a_scene_in_which_nothing_happens_proves_nothing() {
+    let scene = async |_: World| Scene::new(with(&World::new(), Bug::UndoesUnderItsOwnKey), 1);
+    let found = explore(scene).run().unwrap_err();
+    assert_eq!(found, ExploreError::NothingHappened);
+    assert!(found.to_string().contains("the `World` that the scene is given"), "{found}");
+    explore(scene).effects_elsewhere("to show that it can be said").run().unwrap();
+    let pure = async |_: World| {
+        let definition = Definition::build("pure", 1, |saga, n| {
+            let look = saga.query("look", step_fn(async |_, n: i64| Ok(n)), n);
+            saga.returns(look)
+        });
+        Scene::new(definition.unwrap(), 1)
+    };
+    assert_eq!(explore(pure).run().unwrap().effects, 0);
+}
+
 #[test]
 fn a_signal_that_nobody_sends_is_a_saga_without_end() {
     let scene = async |_: World| {
