@@ -471,3 +471,53 @@ fn a_retryable_step_that_certainly_did_not_happen_is_a_failure_and_no_riddle() {
     assert_eq!(reason(certain), Some(AttentionReason::Failed));
     assert_ne!(reason(unknown()), Some(AttentionReason::UnknownOutcome), "it has not been asked yet");
 }
+
+#[test]
+fn a_step_that_is_held_no_longer_wakes_nobody() {
+    let plan = plan(&[("look", Kind::Query), ("take", Kind::Pivot)]);
+    let looking = state(&plan, &[begun("look", Op::Run, 1)]);
+    let mut held = Held::default();
+    held.hold(1, AT);
+    let Next::Wait { wake_at, .. } = looking.next_holding(&plan, AT, &held) else { panic!("it looks") };
+    assert_eq!(wake_at, None);
+}
+
+#[test]
+fn a_step_that_certainly_failed_turns_the_saga_back() {
+    let certain = || Fault { effect: saga_core::Effect::NotApplied, ..unknown() };
+    for kind in [Kind::Query, Kind::Compensatable, Kind::Pivot] {
+        let plan = plan(&[("step", kind)]);
+        let failed = state(&plan, &[begun("step", Op::Run, 1), failed("step", Op::Run, certain())]);
+        let back = Record::TurnedBack { step: Some("step".into()) };
+        assert_eq!(failed.next(&plan, AT), Next::Append(back), "{kind:?}");
+    }
+}
+
+/// Errors that a participant replays belong to the old key: it takes no horizon to need a new one.
+#[test]
+fn a_participant_that_replays_its_errors_is_asked_anew_under_a_new_key() {
+    let thrice = Policy::new(RetryPolicy::fixed(Duration::from_secs(1)).attempts(3), Duration::from_secs(1));
+    let next = |replays_errors| {
+        let step = StepPlan { replays_errors, ..StepPlan::new("take", Kind::Pivot, Vec::new(), thrice.clone()) };
+        let plan = Plan::new(vec![step], Vec::new()).unwrap();
+        let transient = Fault { class: saga_core::Class::Transient, ..unknown() };
+        let asked = [begun("take", Op::Run, 1), failed("take", Op::Run, transient), begun("take", Op::Probe, 1)];
+        let answer = Record::Probed { step: "take".into(), answer: ProbeAnswer::NotApplied };
+        let proven = then(state(&plan, &asked), &plan, &[answer]);
+        (proven.next(&plan, AT), proven.next_generation(&plan, 0))
+    };
+    assert_eq!(next(true), (Next::Begin { step: 0, op: Op::Run }, 1));
+    assert_eq!(next(false).0, Next::Append(Record::TurnedBack { step: Some("take".into()) }));
+}
+
+#[test]
+fn the_signal_that_a_step_took_is_taken_and_no_other() {
+    let signal = Some("paid".into());
+    let wait = StepPlan { signal, ..StepPlan::new("wait", Kind::Signal, Vec::new(), policy()) };
+    let plan = Plan::new(vec![wait], Vec::new()).unwrap();
+    let signalled = |name: &str| Record::Signalled { id: name.to_owned(), name: name.to_owned(), payload: payload() };
+    let sleeping = Record::Sleeping { step: "wait".into(), until: None };
+    let taken = state(&plan, &[sleeping, signalled("other"), signalled("paid"), done("wait")]);
+    let left: Vec<&str> = taken.untaken_signals().iter().map(|signal| signal.name.as_str()).collect();
+    assert_eq!(left, ["other"]);
+}

@@ -101,6 +101,8 @@ fn why_a_step_failed_and_why_its_undoing_did_are_told_apart() {
     let why = |text: &str| Fault::unknown(text.to_owned());
     let both = [
         begun("hold", Op::Run, 1),
+        Record::Failed { step: "hold".into(), op: Op::Run, fault: why("at first"), retry_at: Some(AT) },
+        begun("hold", Op::Run, 2),
         failed("hold", Op::Run, why("no answer")),
         Record::TurnedBack { step: Some("hold".into()) },
         begun("hold", Op::Compensate, 1),
