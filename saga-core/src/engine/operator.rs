@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Inner;
 use super::error::{EventError, OperatorError};
 use super::incarnation::Hold;
-use super::saga::{Rest, Saga};
+use super::saga::Saga;
 use super::send::send;
 use crate::definition::Blueprint;
 use crate::id::{SagaId, StepName};
@@ -237,12 +237,10 @@ impl Operator {
         });
         let turn = match &applied {
             Ok(()) => known.turn(After::Park { wake_at: Some(now), standing: known.standing() }, nonce()),
-            // It changed between looking and claiming: give it back as it was.
+            // It changed between looking and claiming: given back as it was. Its worker may have died meanwhile, and
+            // left attempts that nobody runs: whoever claims it next sees to them, and works out what it waits for.
             Err(_) => {
-                let wake_at = match known.settle(self.inner.at(false)) {
-                    Ok(Rest::Wait { wake_at, .. }) => wake_at,
-                    Ok(Rest::Ended(_)) | Err(_) => None,
-                };
+                let wake_at = (!known.state().is_set_aside()).then_some(now);
                 known.turn(After::Park { wake_at, standing: known.standing() }, nonce())
             }
         };
