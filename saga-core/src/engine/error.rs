@@ -301,7 +301,8 @@ pub enum SignalError {
         max: usize,
     },
     /// No version of the definition that is registered here waits for such a signal, and the definition has no rule
-    /// ([`on_late_signal`](crate::SagaBuilder::on_late_signal)) for what no step takes. Nothing was sent.
+    /// ([`on_late_signal`](crate::SagaBuilder::on_late_signal)) for what no step takes. Nothing was sent. (A saga of a
+    /// version that is not registered here is sent whatever it is.)
     #[error(
         "no step of {definition} waits for the signal {signal:?}, but for {}: correct the name, or register the version of {definition} that does wait for it",
         names(known)

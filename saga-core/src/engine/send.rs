@@ -42,7 +42,7 @@ pub(crate) async fn signal<T: Checkpoint>(
             return Err(SignalError::BadName { name: text.to_owned(), max });
         }
     }
-    check_name(inner, definition, signal)?;
+    check_name(inner, (definition, key), signal).await?;
     let blueprint = inner.newest(definition);
     let withhold = |error| match blueprint {
         Some(blueprint) => blueprint.withhold(error),
@@ -62,8 +62,8 @@ pub(crate) async fn signal<T: Checkpoint>(
 }
 
 /// A misspelt name would be kept until the saga is over, which waits for another. Where the definition is not
-/// registered, nobody here can tell.
-fn check_name(inner: &Inner, definition: &str, signal: &str) -> Result<(), SignalError> {
+/// registered, or not in the version that the saga has, nobody here can tell: another binary may be newer.
+async fn check_name(inner: &Inner, (definition, key): (&str, &str), signal: &str) -> Result<(), SignalError> {
     let Some(versions) = inner.versions(definition) else { return Ok(()) };
     let mut known = BTreeSet::new();
     for blueprint in versions.values() {
@@ -73,6 +73,10 @@ fn check_name(inner: &Inner, definition: &str, signal: &str) -> Result<(), Signa
         known.extend(blueprint.plan.steps().iter().filter_map(|step| step.signal.as_deref()));
     }
     if known.contains(signal) {
+        return Ok(());
+    }
+    let found = inner.journal.find(definition, key).await.map_err(|source| SignalError::Journal { source })?;
+    if found.is_some_and(|saga| !versions.contains_key(&saga.header.version)) {
         return Ok(());
     }
     Err(SignalError::NoSuchSignal {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use saga_core::engine::{OperatorError, Resolution, SignalError, Signalled};
 use saga_core::journal::{End, ListFilter, MemoryJournal, SagaStatus};
 use saga_core::{
-    Definition, Engine, LateSignal, Outcome, Probe, Source as _, Step, StepContext, StepError, async_trait, step_fn,
+    Definition, Engine, InputHandle, LateSignal, Outcome, Probe, Source as _, Step, StepContext, StepError,
+    async_trait, step_fn,
 };
 
 use super::support::{World, completed, engine, rolled_back, unhurried, until};
@@ -94,6 +95,24 @@ async fn a_signal_that_no_step_waits_for_is_refused_and_told_what_there_is() {
     // Nothing was kept, and the id is free. Where the definition is not known, nobody can tell.
     let stranger = engine(&journal).client_only().open().await.unwrap();
     assert_eq!(stranger.signal("order", "k", "payed", &7_i64, "evt").await.unwrap(), Signalled::Accepted);
+}
+
+/// While a deploy is under way, a web hook may come to a binary that is older than the saga.
+#[tokio::test(start_paused = true)]
+async fn a_signal_to_a_saga_of_a_version_that_is_not_known_here_is_sent() {
+    let (old, journal) = (order(&World::default()), MemoryJournal::new());
+    let new = Definition::build("order", 2, |saga, input: InputHandle<'_, String>| {
+        let paid = saga.wait_for::<i64, _>("refund", "refunded", input.map(|_| None));
+        saga.returns(paid)
+    })
+    .unwrap();
+    let newer = unhurried(&journal).register(&new).open().await.unwrap();
+    let older = engine(&journal).register(&old).client_only().open().await.unwrap();
+    let saga = newer.start(&new, "k", "o".to_owned()).await.unwrap();
+    assert_eq!(older.signal("order", "k", "refunded", &7_i64, "evt").await.unwrap(), Signalled::Accepted);
+    assert_eq!(completed(&saga).await, Some(7));
+    let other = older.signal("order", "another", "refunded", &7_i64, "evt").await;
+    assert!(matches!(other, Err(SignalError::NoSuchSignal { .. })), "{other:?}");
 }
 
 fn of(definition: &str) -> ListFilter {

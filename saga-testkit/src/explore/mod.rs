@@ -150,11 +150,11 @@ impl<S, C> Explore<S, C> {
         self
     }
 
-    /// The steps' effects are not written into the [`World`], but for example into a database: say why. The kit then
-    /// checks the histories alone; what happened outside is for [`Explore::check`].
+    /// The steps' effects are not written into the [`World`], but for example into a database: say where. Of those the
+    /// kit knows nothing, and checks the histories: look at them in [`Explore::check`].
     #[must_use]
-    pub fn effects_elsewhere(mut self, because: &str) -> Self {
-        debug_assert!(!because.is_empty(), "say why");
+    pub fn effects_elsewhere(mut self, place: &str) -> Self {
+        debug_assert!(!place.is_empty(), "say where");
         self.elsewhere = true;
         self
     }

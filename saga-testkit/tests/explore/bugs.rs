@@ -261,7 +261,7 @@ fn a_scene_in_which_nothing_happens_proves_nothing() {
     let found = explore(scene).run().unwrap_err();
     assert_eq!(found, ExploreError::NothingHappened);
     assert!(found.to_string().contains("the `World` that the scene is given"), "{found}");
-    explore(scene).effects_elsewhere("to show that it can be said").run().unwrap();
+    explore(scene).effects_elsewhere("in a world of their own").run().unwrap();
     let pure = async |_: World| {
         let definition = Definition::build("pure", 1, |saga, n| {
             let look = saga.query("look", step_fn(async |_, n: i64| Ok(n)), n);
