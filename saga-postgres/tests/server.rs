@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use saga_core::journal::{After, Appended, Journal as _, JournalError, NewSaga, StartReceipt, Turn};
-use saga_core::{Definition, Digest, Engine, SagaId, SagaOutcome, step_fn};
+use saga_core::{Definition, Engine, SagaOutcome, step_fn};
 use saga_postgres::{PostgresBuilder, PostgresJournal, StartInError, start_in};
+use saga_testkit::contract::new_saga;
 use saga_testkit::faults::polled;
 use saga_testkit::postgres::{Cluster, TestDatabase};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _};
@@ -16,18 +17,6 @@ const LONG: Duration = Duration::from_secs(600);
 
 async fn database() -> TestDatabase {
     Cluster::shared().await.unwrap().database().await.unwrap()
-}
-
-fn new_saga(key: &str) -> NewSaga {
-    NewSaga {
-        id: SagaId::new(),
-        definition: "order".to_owned(),
-        version: 1,
-        key: key.to_owned(),
-        input: Digest::of_text("input"),
-        body: "[]".to_owned(),
-        nonce: 1,
-    }
 }
 
 fn turn(saga: &NewSaga, seq: u32) -> Turn {

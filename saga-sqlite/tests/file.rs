@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use saga_core::journal::{
     After, Appended, Journal as _, JournalError, LockChange, Message, NewSaga, StartReceipt, Turn,
 };
-use saga_core::{Definition, Digest, Engine, SagaId, SagaOutcome, step_fn};
+use saga_core::{Definition, Engine, SagaOutcome, step_fn};
 use saga_sqlite::{SqliteJournal, start_in};
+use saga_testkit::contract::new_saga;
 use saga_testkit::faults::polled;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{Connection as _, Executor as _};
@@ -21,18 +22,6 @@ use sqlx::{Connection as _, Executor as _};
 const LONG: Duration = Duration::from_secs(600);
 /// Longer than anything here takes.
 const WAIT: Duration = Duration::from_secs(30);
-
-fn new_saga(key: &str) -> NewSaga {
-    NewSaga {
-        id: SagaId::new(),
-        definition: "order".to_owned(),
-        version: 1,
-        key: key.to_owned(),
-        input: Digest::of_text("input"),
-        body: "[]".to_owned(),
-        nonce: 1,
-    }
-}
 
 fn turn(saga: &NewSaga, seq: u32) -> Turn {
     Turn::new(saga.id, seq, 7, "[]".to_owned(), After::Keep)

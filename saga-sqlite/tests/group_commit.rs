@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use saga_core::SagaId;
 use saga_core::journal::{After, Appended, Journal as _, JournalError, NewSaga, StartReceipt, Turn};
-use saga_core::{Digest, SagaId};
 use saga_sqlite::SqliteJournal;
+use saga_testkit::contract::new_saga;
 use saga_testkit::faults::polled;
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
@@ -16,18 +17,6 @@ const LONG: Duration = Duration::from_secs(600);
 /// How long the file is kept from the journal: enough for all callers to be in line.
 const HELD: Duration = Duration::from_millis(100);
 const CALLERS: usize = 20;
-
-fn new_saga(key: &str) -> NewSaga {
-    NewSaga {
-        id: SagaId::new(),
-        definition: "order".to_owned(),
-        version: 1,
-        key: key.to_owned(),
-        input: Digest::of_text("input"),
-        body: "[]".to_owned(),
-        nonce: 1,
-    }
-}
 
 fn turn(saga: &NewSaga, seq: u32) -> [Turn; 1] {
     [Turn::new(saga.id, seq, 7, "[]".to_owned(), After::Keep)]

@@ -24,6 +24,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use saga_core::journal::Journal;
 
+pub use support::new_saga;
+
 /// How the suite gets at a journal.
 #[async_trait]
 pub trait Fixture: Send + Sync {

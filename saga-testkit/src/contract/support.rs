@@ -14,7 +14,10 @@ pub(crate) const LONG: Duration = Duration::from_secs(3600);
 /// Short enough to wait for.
 pub(crate) const SHORT: Duration = Duration::from_millis(150);
 
-pub(crate) fn new_saga(key: &str) -> NewSaga {
+/// A saga under this key, to be started: of the definition `order`, with an id of its own. Its first turn is no history
+/// that an engine could go on with.
+#[must_use]
+pub fn new_saga(key: &str) -> NewSaga {
     NewSaga {
         id: SagaId::new(),
         definition: "order".to_owned(),
