@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use examples::failure::told;
 use examples::gateway::{Faults, Ledger, serve};
 use examples::job::JobError;
 use examples::job::run::{Settings, run, table};
@@ -87,15 +88,7 @@ async fn main() -> ExitCode {
         }
         Some(Part::Gateway { ledger, fault_rate, seed }) => gateway(ledger, fault_rate, seed).await,
     };
-    done.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            eprintln!("  because: {error}");
-            cause = error.source();
-        }
-        ExitCode::FAILURE
-    })
+    done.unwrap_or_else(|error| told(&*error))
 }
 
 async fn job(job: Job) -> Result<ExitCode, JobError> {

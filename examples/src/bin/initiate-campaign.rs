@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use examples::campaign::{CampaignError, Report, ServerArgs, Settings, run, serve, table};
+use examples::failure::told;
 
 #[derive(Parser)]
 #[command(about = "Initiates checkouts, kills the server on the way, and audits what is left")]
@@ -59,15 +60,7 @@ async fn main() -> ExitCode {
         None => campaign(cli.campaign).await,
         Some(Part::Server { server }) => serve(&server).await.map(|()| ExitCode::SUCCESS),
     };
-    done.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            eprintln!("  because: {error}");
-            cause = error.source();
-        }
-        ExitCode::FAILURE
-    })
+    done.unwrap_or_else(|error| told(&*error))
 }
 
 async fn campaign(campaign: Campaign) -> Result<ExitCode, CampaignError> {

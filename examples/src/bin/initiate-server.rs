@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use examples::failure::told;
 use examples::server::{Config, STAND_IN, Server, TokenFor, token};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -44,13 +45,7 @@ async fn main() -> ExitCode {
         }
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
-    eprintln!("error: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        eprintln!("  because: {error}");
-        cause = error.source();
-    }
-    ExitCode::FAILURE
+    told(&*error)
 }
 
 async fn serve(config: &Config, log_json: bool) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use examples::failure::told;
 use examples::job::worker::Places;
 use examples::sagactl::{Command, run};
 use examples::server;
@@ -35,14 +36,6 @@ async fn main() -> ExitCode {
             println!("{text}");
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            eprintln!("{error}");
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                eprintln!("  because: {error}");
-                cause = error.source();
-            }
-            ExitCode::FAILURE
-        }
+        Err(error) => told(&*error),
     }
 }

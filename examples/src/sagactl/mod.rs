@@ -238,33 +238,33 @@ impl Status {
 #[non_exhaustive]
 pub enum SagactlError {
     /// The journal could not be read.
-    #[error("the journal cannot be read: {source}")]
+    #[error("the journal cannot be read")]
     Journal {
         /// Why.
         #[from]
         source: JournalError,
     },
     /// The history could not be read.
-    #[error("the saga cannot be read: {source}")]
+    #[error("the saga cannot be read")]
     History {
         /// Why.
         #[from]
         source: OutcomeError,
     },
     /// The decision was refused.
-    #[error("{source}")]
-    Decision {
+    #[error(transparent)]
+    Decision(
         /// Why.
         #[from]
-        source: OperatorError,
-    },
+        OperatorError,
+    ),
     /// The decision about an event was refused.
-    #[error("{source}")]
-    Event {
+    #[error(transparent)]
+    Event(
         /// Why.
         #[from]
-        source: EventError,
-    },
+        EventError,
+    ),
     /// The saga did not turn back in time.
     #[error("{saga} is not rolled back, but {status}: `show` tells why")]
     NotRolledBack {
