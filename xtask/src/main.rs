@@ -12,6 +12,7 @@ mod prepare;
 mod proof;
 mod prove;
 mod stage;
+mod sweep;
 mod test;
 mod tool;
 
@@ -59,6 +60,8 @@ enum Chore {
     Prove(prove::Prove),
     /// Measures the engine beside its floors and beside other engines: tables, charts, JSON.
     Bench(bench::Bench),
+    /// Kills and freezes workers at exact points in equivalent programs for other engines, and counts what is left.
+    Sweep(sweep::Sweep),
     /// Fails when the engine has become slower, or a saga costs more, than the repository says.
     BenchCheck(bench_check::BenchCheck),
     /// Gives each fuzz target bytes that were made up from its seeds, for a while.
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Chore::InitiateCampaign { campaign } => initiate_campaign::run(&campaign),
         Chore::Prove(prove) => prove::run(&prove),
         Chore::Bench(bench) => bench::run(&bench),
+        Chore::Sweep(sweep) => sweep::run(&sweep),
         Chore::BenchCheck(check) => bench_check::run(&check),
         Chore::Fuzz(fuzz) => fuzz::run(&fuzz),
         Chore::Mutants(mutants) => mutants::run(&mutants),

@@ -63,6 +63,48 @@ impl Verdict {
     }
 }
 
+/// What many runs have come to.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Counts {
+    /// Calls that were made again.
+    pub again: u32,
+    /// Effects had more than once without keys.
+    pub doubled_without_keys: u32,
+    /// Effects had more than once with keys.
+    pub doubled: u32,
+    /// Effects left without a word.
+    pub left_untold: u32,
+    /// Effects left with an error that says so.
+    pub left_told: u32,
+    /// Effects left until a human has decided.
+    pub left_open: u32,
+    /// Effects that are missing.
+    pub missing: u32,
+    /// Runs of which no end was told.
+    pub stuck: u32,
+    /// Runs of which two ends were told.
+    pub two_ends: u32,
+}
+
+impl Counts {
+    /// Runs that missed their point show nothing, and do not count.
+    pub fn of(verdicts: &[Verdict]) -> Self {
+        let mut counts = Self::default();
+        for verdict in verdicts.iter().filter(|verdict| !verdict.missed) {
+            counts.again += verdict.again;
+            counts.doubled_without_keys += verdict.doubled_without_keys;
+            counts.doubled += verdict.doubled;
+            counts.left_untold += verdict.left_untold;
+            counts.left_told += verdict.left_told;
+            counts.left_open += verdict.left_open;
+            counts.missing += verdict.missing;
+            counts.stuck += u32::from(verdict.stuck);
+            counts.two_ends += u32::from(verdict.two_ends);
+        }
+        counts
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

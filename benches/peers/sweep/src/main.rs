@@ -2,23 +2,26 @@
 //!
 //! `sweep [--engine dbos]… [--schedule crash]… [--runs 24]` starts a private Postgres, runs every script of every
 //! schedule on each engine, each with worker processes and a database of its own, and prints a table of what was
-//! left behind; `--details` prints each run as a line of JSON, too. See `../README.md`, "What a crash leaves".
+//! left behind; `--details` prints each run as a line of JSON, too, and `--ledger FILE` keeps the counts. See `../README.md`, "What a crash leaves".
 
 #![allow(missing_docs, reason = "a program")]
 
 mod engine;
 mod judge;
 mod ledger;
+mod record;
 mod run;
 mod script;
 mod table;
 mod worker;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use engine::{Failure, Name};
 use judge::Verdict;
+use record::Records;
 use run::Runner;
 use saga_testkit::postgres::Cluster;
 use script::{Schedule, Script};
@@ -44,6 +47,9 @@ struct Args {
     /// Tells of every run.
     #[arg(long)]
     details: bool,
+    /// Appends a line for each engine and schedule to this file.
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
     /// Shows what the workers print.
     #[arg(long)]
     verbose: bool,
@@ -70,11 +76,15 @@ async fn sweep(args: &Args) -> Result<(), Failure> {
     let runner = Runner { cluster, verbose: args.verbose };
     let engines = if args.engine.is_empty() { Name::ALL.to_vec() } else { args.engine.clone() };
     let schedules = if args.schedule.is_empty() { Schedule::ALL.to_vec() } else { args.schedule.clone() };
+    let records = args.ledger.as_deref().map(Records::new).transpose()?;
     let mut lines = Vec::new();
     let mut missed = 0;
     for schedule in schedules {
         for engine in engines.iter().copied() {
             let verdicts = all(args, runner, engine, schedule).await?;
+            if let Some(records) = &records {
+                records.append(schedule, engine, &verdicts)?;
+            }
             missed += verdicts.iter().filter(|verdict| verdict.missed).count();
             let line = table::line(schedule, engine, &verdicts);
             eprintln!("{line}");
