@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use saga_core::definition::{Policy, StepPlan};
 use saga_core::machine::{
-    Attempt, AttentionReason, Halt, IllegalRecord, Moment, Next, ProbeAnswer, Record, Refused, Report, SagaState,
+    Attempt, AttentionReason, Halt, IllegalRecord, Mail, Moment, Next, Parent, ProbeAnswer, Record, Refused, Report,
+    SagaState, decode_turn, encode_turn,
 };
 use saga_core::{Class, Effect, Fault, Kind, Limits, Op, Plan, RetryPolicy};
 
@@ -221,4 +222,60 @@ fn reasons_and_first_attempts_are_stored_in_words_that_stay() {
     let text = serde_json::to_string(&first).unwrap();
     assert!(!text.contains("attempt"), "{text}");
     assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), first);
+}
+
+#[test]
+fn a_compensation_does_not_know_the_sagas_deadline() {
+    let patient = Policy::new(RetryPolicy::never(), Duration::from_secs(20));
+    let step = StepPlan {
+        compensate: Some(patient.clone()),
+        ..StepPlan::new("hold", Kind::Compensatable, Vec::new(), patient)
+    };
+    let plan = one(step).with_deadline(Some(Duration::from_secs(5)));
+    let trying = state(&plan, &[begun("hold", Op::Run, 1)]);
+    let limit = |op| trying.time_limit(&plan, Attempt { step: 0, op, number: 1 }, AT.after(SECOND));
+    assert_eq!(limit(Op::Run), Duration::from_secs(4), "what is left until the deadline");
+    assert_eq!(limit(Op::Compensate), Duration::from_secs(20), "its own");
+}
+
+#[test]
+fn a_step_begins_with_the_first_generation_of_its_key() {
+    let thrice = Policy::new(RetryPolicy::fixed(SECOND).attempts(3), SECOND);
+    let step = StepPlan { replays_errors: true, ..StepPlan::new("hold", Kind::Retryable, Vec::new(), thrice) };
+    let plan = one(step);
+    assert_eq!(state(&plan, &[]).next_generation(&plan, 0), 0);
+    let certain = Fault { effect: Effect::NotApplied, ..Fault::unknown("declined".to_owned()) };
+    let declined = [begun("hold", Op::Run, 1), failed("hold", Op::Run, certain)];
+    assert_eq!(
+        state(&plan, &declined).next_generation(&plan, 0),
+        1,
+        "the old key would be answered with the old error"
+    );
+}
+
+#[test]
+fn a_wish_to_retry_now_comes_too_late_where_nothing_waits() {
+    let plan = plan(&[("hold", Kind::Compensatable)]);
+    let wish = || Mail::RetryNow { actor: "ann".to_owned(), reason: "it is up again".to_owned() };
+    let trying = state(&plan, &[begun("hold", Op::Run, 1)]);
+    assert!(matches!(trying.receive("m", wish()), Record::Unread { .. }));
+    let waiting = then(trying, &plan, &[put_off("hold", Op::Run, SECOND)]);
+    assert!(matches!(waiting.receive("m", wish()), Record::RetriedNow { .. }));
+}
+
+#[test]
+fn a_child_knows_its_parent() {
+    let plan = plan(&[("hold", Kind::Compensatable)]);
+    let parent = Parent { definition: "order".to_owned(), key: "7".to_owned(), step: "items".into() };
+    let begun = |parent| Record::Started { input: payload(), parent };
+    let child = SagaState::started(&plan, &begun(Some(parent.clone())), AT).unwrap();
+    assert_eq!(child.parent(), Some(&parent));
+    assert_eq!(SagaState::started(&plan, &begun(None), AT).unwrap().parent(), None);
+}
+
+#[test]
+fn a_turn_is_read_as_it_was_written() {
+    let turn = [begun("hold", Op::Run, 1), done("hold")];
+    assert_eq!(decode_turn(&encode_turn(&turn).unwrap()).unwrap(), turn);
+    assert!(decode_turn("[{\"of_a_later_version\":{}}]").is_err());
 }
