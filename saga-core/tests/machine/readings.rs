@@ -5,7 +5,7 @@ use std::time::Duration;
 use saga_core::definition::{Policy, StepPlan};
 use saga_core::machine::{
     Attempt, AttentionReason, Halt, IllegalRecord, Mail, Moment, Next, Parent, ProbeAnswer, Record, Refused, Report,
-    SagaState, decode_turn, encode_turn,
+    Resolution, SagaState, decode_turn, encode_turn,
 };
 use saga_core::{Class, Effect, Fault, Kind, Limits, Op, Plan, RetryPolicy};
 
@@ -278,4 +278,51 @@ fn a_turn_is_read_as_it_was_written() {
     let turn = [begun("hold", Op::Run, 1), done("hold")];
     assert_eq!(decode_turn(&encode_turn(&turn).unwrap()).unwrap(), turn);
     assert!(decode_turn("[{\"of_a_later_version\":{}}]").is_err());
+}
+
+#[test]
+fn only_of_the_pivot_a_human_can_have_asked_what_became_of_it() {
+    let plan = plan(&[("take", Kind::Pivot), ("tell", Kind::Retryable)]);
+    let taken = [begun("take", Op::Run, 1), done("take")];
+    let riddle = |step| {
+        [
+            begun(step, Op::Run, 1),
+            failed(step, Op::Run, unknown()),
+            needs_attention(Some(step), AttentionReason::UnknownOutcome),
+        ]
+    };
+    let ask = |records: &[Record], step: &str| {
+        state(&plan, records).resolve_by_hand(&plan, &step.into(), Resolution::Probe, "ann", "it is up again")
+    };
+    assert!(ask(&riddle("take"), "take").is_ok());
+    let refused = ask(&[&taken[..], &riddle("tell")].concat(), "tell");
+    assert_eq!(refused, Err(Refused::NothingToProbe { step: "tell".into() }));
+}
+
+#[test]
+fn which_step_turned_the_saga_back_is_known() {
+    let plan = plan(&[("hold", Kind::Compensatable), ("take", Kind::Compensatable)]);
+    let certain = Fault { effect: Effect::NotApplied, ..Fault::unknown("declined".to_owned()) };
+    let declined =
+        [begun("hold", Op::Run, 1), done("hold"), begun("take", Op::Run, 1), failed("take", Op::Run, certain)];
+    let going = state(&plan, &declined);
+    assert!(going.cause().is_none(), "not yet");
+    let back = then(going, &plan, &[Record::TurnedBack { step: Some("take".into()) }]);
+    assert_eq!(back.cause().map(|step| step.name().as_str()), Some("take"));
+    assert_eq!(back.reason().message, "declined");
+}
+
+#[test]
+fn each_intent_counts_one_attempt_more() {
+    let thrice = Policy::new(RetryPolicy::fixed(SECOND).attempts(3), SECOND);
+    let plan = one(StepPlan::new("look", Kind::Query, Vec::new(), thrice));
+    let input = || saga_core::Digest::of_text("i");
+    let number = |state: &SagaState| match state.intent(&plan, 0, Op::Run, input(), AT) {
+        Record::Begun { attempt, .. } => attempt,
+        other => panic!("{other:?}"),
+    };
+    let fresh = state(&plan, &[]);
+    assert_eq!(number(&fresh), 1);
+    let once = then(fresh, &plan, &[begun("look", Op::Run, 1), put_off("look", Op::Run, SECOND)]);
+    assert_eq!(number(&once), 2);
 }
