@@ -1,5 +1,5 @@
 //! Latency that users see: sagas start on a schedule, at 80 % of the highest rate, and an engine that stalls is late
-//! for all that were due.
+//! for all that were due. Beside it the floor on a schedule of its own: how late the machine itself is.
 
 use indicatif::ProgressBar;
 
@@ -7,7 +7,7 @@ use super::arena::{Arena, GRACE, engine, saga};
 use super::open_loop::open_loop;
 use super::statistics::median;
 use super::{Finding, Goal, Outcome, Settings};
-use crate::{Load, measure, noop};
+use crate::{Floor, Load, Pace, measure, noop};
 
 const NAME: &str = "fair";
 /// Of the highest rate.
@@ -18,33 +18,72 @@ const P99_MAX_MS: f64 = 25.0;
 /// The slowest of all, of the median.
 const MAX_OF_P50: f64 = 10.0;
 
+/// What one round of one contender measured.
+struct Round {
+    peak: f64,
+    per_second: f64,
+    p50: f64,
+    p99: f64,
+    max: f64,
+}
+
 pub(super) async fn run(settings: &Settings, bar: &ProgressBar) -> Outcome<Vec<Finding>> {
     let arena = Arena::start().await?;
     let url = arena.database().await?;
     let definition = noop(STEPS)?;
     let engine = engine(&url, CALLERS).await?.register(&definition).open().await?;
     let saga = saga(&engine, &definition);
-    let mut rounds: Vec<[f64; 5]> = Vec::new();
+    let floor = Floor::on_postgres(&url, STEPS, Pace::GROUP_COMMIT).await?;
+    let (mut ours, mut floors) = (Vec::new(), Vec::new());
     bar.set_length(2 * settings.rounds() as u64);
     for _ in 0..settings.rounds() {
-        bar.set_message("the highest rate");
-        let peak = measure(saga.clone(), Load::new(CALLERS, settings.lasting()), async || Ok(())).await?;
-        let peak = peak.sagas as f64 / peak.took.as_secs_f64();
+        bar.set_message("ours");
+        ours.push(round(saga.clone(), settings).await?);
         bar.inc(1);
-        bar.set_message("on a schedule");
-        let kept = open_loop(saga.clone(), SHARE * peak, settings.lasting()).await?;
-        rounds.push([peak, kept.per_second, kept.latencies.at(0.5), kept.latencies.at(0.99), kept.latencies.max()]);
+        bar.set_message("the floor");
+        let floor = floor.clone();
+        let bare = move |key| {
+            let floor = floor.clone();
+            async move { floor.saga(key).await }
+        };
+        floors.push(round(bare, settings).await?);
         bar.inc(1);
     }
     engine.shutdown(GRACE).await;
-    let each = |of: fn(&[f64; 5]) -> f64| median(&rounds.iter().map(of).collect::<Vec<_>>());
+    Ok(findings(&ours, &floors))
+}
+
+/// The highest rate, and then most of it on a schedule.
+async fn round<Fut: Future<Output = Result<(), String>> + Send + 'static>(
+    saga: impl Fn(String) -> Fut + Clone + Send + 'static,
+    settings: &Settings,
+) -> Result<Round, String> {
+    let peak = measure(saga.clone(), Load::new(CALLERS, settings.lasting()), async || Ok(())).await?;
+    let peak = peak.sagas as f64 / peak.took.as_secs_f64();
+    let kept = open_loop(saga, SHARE * peak, settings.lasting()).await?;
+    let (p50, p99, max) = (kept.latencies.at(0.5), kept.latencies.at(0.99), kept.latencies.max());
+    Ok(Round { peak, per_second: kept.per_second, p50, p99, max })
+}
+
+fn findings(ours: &[Round], floors: &[Round]) -> Vec<Finding> {
+    let middle = |rounds: &[Round], of: fn(&Round) -> f64| median(&rounds.iter().map(of).collect::<Vec<_>>());
     let told = |measured, value, unit| Finding::told(NAME, measured, value, unit);
-    Ok(vec![
-        told("highest rate, 1,000 callers, 3 steps", each(|round| round[0]), "sagas/s"),
-        told("rate kept, of 80 % of the highest", each(|round| round[1] / (SHARE * round[0])), "ratio"),
-        told("p50 from the scheduled moment", each(|round| round[2]), "ms"),
-        told("p99 from the scheduled moment", each(|round| round[3]), "ms").aims(Goal::AtMost(P99_MAX_MS)),
-        told("slowest of all", each(|round| round[4]), "ms"),
-        told("slowest of all / p50", each(|round| round[4] / round[2]), "ratio").aims(Goal::AtMost(MAX_OF_P50)),
-    ])
+    let p99 = middle(ours, |round| round.p99);
+    vec![
+        told("highest rate, 1,000 callers, 3 steps", middle(ours, |round| round.peak), "sagas/s"),
+        told(
+            "rate kept, of 80 % of the highest",
+            middle(ours, |round| round.per_second / (SHARE * round.peak)),
+            "ratio",
+        ),
+        told("p50 from the scheduled moment", middle(ours, |round| round.p50), "ms"),
+        told("p99 from the scheduled moment", p99, "ms").aims(Goal::AtMost(P99_MAX_MS)),
+        told("slowest of all", middle(ours, |round| round.max), "ms"),
+        told("slowest of all / p50", middle(ours, |round| round.max / round.p50), "ratio")
+            .aims(Goal::AtMost(MAX_OF_P50)),
+        told("the floor's highest rate", middle(floors, |round| round.peak), "sagas/s"),
+        told("the floor's p50 on a schedule of 80 % of that", middle(floors, |round| round.p50), "ms"),
+        told("the floor's p99 then", middle(floors, |round| round.p99), "ms"),
+        told("p99 / the floor's", p99 / middle(floors, |round| round.p99), "ratio"),
+    ]
 }

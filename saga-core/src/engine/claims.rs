@@ -38,3 +38,19 @@ impl Claims {
         self.due.notified().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_wakes_before_anybody_listens_is_heard_once() {
+        let claims = Claims::default();
+        claims.wake();
+        claims.woken().await;
+        assert!(!claims.take_reconcile(), "to claim is not to compare");
+        claims.ask_to_reconcile();
+        claims.woken().await;
+        assert_eq!([claims.take_reconcile(), claims.take_reconcile()], [true, false]);
+    }
+}
