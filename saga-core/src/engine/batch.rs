@@ -10,13 +10,15 @@ use tokio::time::Instant;
 /// How many commits are in flight at once: two keep the database busy while a third batch gathers;
 /// more only make the batches smaller.
 const AT_ONCE: usize = 2;
+/// How far apart commits begin, at least, unless one carries as much as the one before. Each costs the same whatever it
+/// carries, and where turns come one by one and often, two of them wait for a third. A lone saga never waits.
+const APART: Duration = Duration::from_millis(2);
 /// A commit that takes longer than this is not waited for: something is wrong with it, and perhaps not with the next.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Gathers items into batches and hands each item its own answer.
 ///
-/// There is no artificial delay: a lone item is flushed at once, and a batch is whatever has arrived
-/// while there was nothing to begin. The task that writes is one that nobody aborts: whoever submits may go away,
+/// A lone item is flushed at once, and a batch is whatever has arrived while there was nothing to begin. The task that writes is one that nobody aborts: whoever submits may go away,
 /// what was submitted is still written.
 #[derive(Debug)]
 pub(crate) struct Batcher<I, O> {
@@ -79,12 +81,12 @@ where
     Fut: Future<Output = (Vec<I>, Vec<O>)>,
 {
     let (mut waiting, mut flights, mut open) = (Batch::new(), FuturesUnordered::new(), true);
-    // How many items are being written, and since when.
-    let (mut flying, mut began) = (0, Instant::now());
+    // How many items are being written; how many the last commit carried, and when it began.
+    let (mut flying, mut last, mut began) = (0, 0, Instant::now());
     let mut spare = Vec::new();
     while open || !flights.is_empty() {
-        let free = !flights.is_empty() && flights.len() < AT_ONCE;
-        let mut late = false;
+        let held_back = waiting.len() > 0 && flights.len() < AT_ONCE;
+        let look_at = began + if began.elapsed() < APART { APART } else { PATIENCE };
         tokio::select! {
             biased;
             Some((written, room)) = flights.next() => {
@@ -95,15 +97,21 @@ where
                 None => open = false,
                 Some(item) => take_all(&mut items, item, &mut waiting, batch_max),
             },
-            () = tokio::time::sleep_until(began + PATIENCE), if free && waiting.len() > 0 => late = true,
+            () = tokio::time::sleep_until(look_at), if held_back => {}
         }
-        // A second commit is worth its cost only if it carries as much as the first.
-        if waiting.len() > 0 && (flights.is_empty() || flights.len() < AT_ONCE && (late || waiting.len() >= flying)) {
+        if flights.len() < AT_ONCE && is_worth_it(waiting.len(), flying, last, began.elapsed()) {
             let batch = std::mem::replace(&mut waiting, spare.pop().unwrap_or(Batch::new()));
-            (flying, began) = (flying + batch.len(), Instant::now());
+            last = batch.len();
+            (flying, began) = (flying + last, Instant::now());
             flights.push(write(batch, &flush));
         }
     }
+}
+
+/// Whether a commit of what is waiting is worth its cost, beside one that carries `flying` items, and so long after one
+/// of `last` items began.
+fn is_worth_it(waiting: usize, flying: usize, last: usize, since: Duration) -> bool {
+    waiting > 0 && (waiting >= last || since >= APART) && (waiting >= flying || since >= PATIENCE)
 }
 
 /// Takes in what has arrived, as far as one commit can carry it.
@@ -190,6 +198,20 @@ mod tests {
         let written: Vec<_> = written.lock().unwrap().iter().map(carried).collect();
         // Two are under way then: the rest waits for the first of them.
         assert_eq!(written, [(4, 0), (4, 4), (4, 50)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_smaller_commit_waits_a_little_for_more() {
+        let (batcher, written) = taking(&[1, 1]);
+        let mut receipts: Vec<_> = (0..4).map(|item| batcher.submit(item)).collect();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        for item in 4..6 {
+            receipts.push(batcher.submit(item));
+            tokio::task::yield_now().await;
+        }
+        answered(receipts).await;
+        let apart = u64::try_from(APART.as_millis()).unwrap();
+        assert_eq!(*written.lock().unwrap(), [(vec![0, 1, 2, 3], 0), (vec![4, 5], apart)]);
     }
 
     #[tokio::test(start_paused = true)]
