@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Gathers items into batches and hands each item its own answer.
 ///
-/// A lone item is flushed at once, and a batch is whatever has arrived while there was nothing to begin. The task that writes is one that nobody aborts: whoever submits may go away,
-/// what was submitted is still written.
+/// A lone item is flushed at once, and a batch is whatever has arrived while there was nothing to begin. The task
+/// that writes is one that nobody aborts: whoever submits may go away, what was submitted is still written.
 #[derive(Debug)]
 pub(crate) struct Batcher<I, O> {
     queue: mpsc::UnboundedSender<Item<I, O>>,

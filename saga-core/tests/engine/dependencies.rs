@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use saga_core::engine::{BreakerPolicy, DependencyPolicy, RateLimit};
+use saga_core::engine::{BreakerPolicy, DependencyPolicy, RateLimit, RetryBudget};
 use saga_core::journal::MemoryJournal;
 use saga_core::{Definition, Jitter, Outcome, RetryPolicy, StepContext, StepError, step_fn};
 
@@ -135,4 +135,32 @@ async fn no_more_calls_at_a_time_and_a_second_than_asked_for() {
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(10), "{took:?}");
     assert!(service.most.load(Ordering::SeqCst) <= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_takes_nothing_from_the_retry_budget() {
+    let definition = Definition::build("asking", 1, |saga, n| {
+        let ask = step_fn(async |cx: StepContext, n: i64| match (n, cx.attempt()) {
+            (0, _) => Err(StepError::rejected("no")),
+            (_, 1) => Err(StepError::retry("503")),
+            _ => Ok(n),
+        });
+        let retry = RetryPolicy::fixed(Duration::from_millis(100)).jitter(Jitter::None).attempts(2);
+        let asked = saga.query("ask", ask, n).retry(retry).calls("service");
+        saga.returns(asked)
+    })
+    .unwrap();
+    // One retry is saved up, and the next one comes in a thousand seconds.
+    let retries = RetryBudget { ratio: 0.0, per_second: 0.001, burst: 1.0 };
+    let policy = DependencyPolicy { retries, ..DependencyPolicy::default() };
+    let engine =
+        engine(&MemoryJournal::new()).register(&definition).dependency("service", policy).open().await.unwrap();
+    for nth in 0..3 {
+        rolled_back(&engine.start(&definition, &format!("refused-{nth}"), 0).await.unwrap()).await;
+    }
+    let began = tokio::time::Instant::now();
+    assert_eq!(completed(&engine.start(&definition, "first", 1).await.unwrap()).await, 1);
+    assert!(began.elapsed() < Duration::from_secs(10), "the retry that was saved up is there");
+    assert_eq!(completed(&engine.start(&definition, "second", 1).await.unwrap()).await, 1);
+    assert!(began.elapsed() > Duration::from_secs(900), "the second one waited for its retry");
 }

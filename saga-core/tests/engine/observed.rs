@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use metrics_util::debugging::DebuggingRecorder;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use saga_core::journal::MemoryJournal;
-use saga_core::{Definition, StepContext, StepError, step_fn};
+use saga_core::{Definition, LateSignal, Source as _, StepContext, StepError, step_fn};
 
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
@@ -48,6 +48,37 @@ async fn the_metrics_say_what_happened() {
     ] {
         assert!(names.contains(name), "{name} is missing from {names:?}");
     }
+    assert!(!names.iter().any(|name| name.contains("_late_")), "nothing came late: {names:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn signals_that_no_step_took_are_counted() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let refund = Definition::build("refund", 1, |saga, late| {
+        let refunded = saga.retryable("refund", step_fn(async |_, _: LateSignal| Ok(())), late);
+        saga.returns(refunded)
+    })
+    .unwrap();
+    let definition = Definition::build("paying", 1, |saga, start| {
+        saga.on_late_signal(&refund);
+        let paid = saga.wait_for::<i64, _>("payment", "paid", start.map(|(): ()| None));
+        saga.returns(paid)
+    })
+    .unwrap();
+    let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    // All are there before the saga is: its one step takes the first.
+    for nth in 0..3 {
+        engine.signal("paying", "k", "paid", &nth, &format!("evt-{nth}")).await.unwrap();
+    }
+    assert_eq!(completed(&engine.start(&definition, "k", ()).await.unwrap()).await, Some(0));
+    let counted = snapshotter
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .find_map(|(key, _, _, value)| (key.key().name() == "saga_late_signals_total").then_some(value));
+    assert_eq!(counted, Some(DebugValue::Counter(2)));
 }
 
 type Fields = BTreeMap<String, String>;
