@@ -84,7 +84,7 @@ where
     // How many items are being written; how many the last commit carried, and when it began.
     let (mut flying, mut last, mut began) = (0, 0, Instant::now());
     let mut spare = Vec::new();
-    while open || !flights.is_empty() {
+    while open || !flights.is_empty() || waiting.len() > 0 {
         let held_back = waiting.len() > 0 && flights.len() < AT_ONCE;
         let look_at = began + if began.elapsed() < APART { APART } else { PATIENCE };
         tokio::select! {
@@ -231,5 +231,15 @@ mod tests {
         drop((batcher.submit(0), batcher));
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert_eq!(*written.lock().unwrap(), [(vec![0], 0)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_held_back_is_written_though_nobody_is_left_to_ask() {
+        let (batcher, written) = taking(&[1, 1]);
+        let receipts: Vec<_> = (0..4).map(|item| batcher.submit(item)).collect();
+        answered(receipts).await;
+        drop((batcher.submit(4), batcher));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(written.lock().unwrap().last(), Some(&(vec![4], 2)));
     }
 }
