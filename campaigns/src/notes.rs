@@ -165,7 +165,7 @@ impl Client {
                     notes.repeated += 1;
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
-                Err(error) => return notes.odd.push(format!("{name} {key}: {error}")),
+                Err(error) => return notes.odd.push(format!("{name} {key}: {error:?}")),
             }
         }
     }
@@ -185,7 +185,7 @@ impl Client {
                     notes.repeated += 1;
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
-                Err(error) => return notes.odd.push(format!("signal {id}: {error}")),
+                Err(error) => return notes.odd.push(format!("signal {id}: {error:?}")),
             }
         }
     }

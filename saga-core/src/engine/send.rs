@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::error::SignalError;
 use super::incarnation::{Begun, outage_delay};
 use super::{Inner, late, telemetry};
@@ -10,7 +12,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError, Payload};
 use crate::codec::{TurnError, encode_mail};
 use crate::definition::LateSignal;
 use crate::id::SagaId;
-use crate::journal::{JournalError, Message, Sent};
+use crate::journal::{JournalError, Message, SagaSummary, Sent};
 use crate::machine::Mail;
 use crate::seeded::seeded;
 
@@ -75,7 +77,7 @@ async fn check_name(inner: &Inner, (definition, key): (&str, &str), signal: &str
     if known.contains(signal) {
         return Ok(());
     }
-    let found = inner.journal.find(definition, key).await.map_err(|source| SignalError::Journal { source })?;
+    let found = find(inner, definition, key).await?;
     if found.is_some_and(|saga| !versions.contains_key(&saga.header.version)) {
         return Ok(());
     }
@@ -95,7 +97,7 @@ async fn follow_up(
     payload: Payload,
     message_id: &str,
 ) -> Result<Signalled, SignalError> {
-    let found = inner.journal.find(definition, key).await.map_err(|source| SignalError::Journal { source })?;
+    let found = find(inner, definition, key).await?;
     let gone = || SignalError::TooLate { definition: definition.to_owned(), key: key.to_owned() };
     let header = found.ok_or_else(gone)?.header;
     let blueprint = inner.blueprint(definition, header.version).ok_or_else(gone)?;
@@ -143,15 +145,8 @@ pub(crate) async fn send(
     let (journal, alive) = (inner.journal.clone(), inner.alive.clone());
     // In a task of its own: the caller may go away, what was begun is finished.
     let sending = tokio::spawn(async move {
-        for tries in 0.. {
-            match journal.send(std::slice::from_ref(&message)).await {
-                Ok(sent) => return Ok(sent.first().copied().unwrap_or(Sent::Accepted)),
-                Err(JournalError::Unavailable { .. }) if !alive.is_cancelled() => {}
-                Err(source) => return Err(SignalError::Journal { source }),
-            }
-            tokio::time::sleep(outage_delay(tries)).await;
-        }
-        Err(SignalError::Closed)
+        let sent = until_answered(&alive, || journal.send(std::slice::from_ref(&message))).await;
+        sent.map(|sent| sent.first().copied().unwrap_or(Sent::Accepted))
     });
     let waited = inner.options.start_timeout;
     let sent = match tokio::time::timeout(waited, sending).await {
@@ -161,4 +156,27 @@ pub(crate) async fn send(
     };
     inner.claims.wake();
     Ok(sent)
+}
+
+/// Looks for the saga, again and again while the journal does not answer.
+async fn find(inner: &Inner, definition: &str, key: &str) -> Result<Option<SagaSummary>, SignalError> {
+    let waited = inner.options.start_timeout;
+    let looking = until_answered(&inner.alive, || inner.journal.find(definition, key));
+    tokio::time::timeout(waited, looking).await.unwrap_or(Err(SignalError::Unavailable { waited }))
+}
+
+/// Asks the journal until it answers, be it with a refusal.
+async fn until_answered<T, Fut: Future<Output = Result<T, JournalError>>>(
+    alive: &CancellationToken,
+    ask: impl Fn() -> Fut,
+) -> Result<T, SignalError> {
+    for tries in 0.. {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(JournalError::Unavailable { .. }) if alive.is_cancelled() => break,
+            Err(JournalError::Unavailable { .. }) => tokio::time::sleep(outage_delay(tries)).await,
+            Err(source) => return Err(SignalError::Journal { source }),
+        }
+    }
+    Err(SignalError::Closed)
 }

@@ -9,7 +9,9 @@ use saga_core::{
     async_trait, step_fn,
 };
 
-use super::support::{World, completed, engine, rolled_back, unhurried, until};
+use saga_testkit::faults::{Fault, FaultJournal, Planned};
+
+use super::support::{World, completed, engine, engine_on, rolled_back, unhurried, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -56,6 +58,30 @@ async fn a_signal_wakes_the_saga_that_waits_for_it() {
     let late = engine.signal("order", "k", "paid", &43_i64, "evt-2").await.unwrap();
     assert!(matches!(late, Signalled::Late { .. }), "{late:?}");
     assert_eq!(engine.signal("order", "k", "paid", &43_i64, "evt-2").await.unwrap(), late, "one saga sees to it");
+}
+
+/// What looks for the saga of a late signal, or of one with a name that is not known, asks again, as what sends does.
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_is_out_of_reach_for_a_moment_refuses_no_signal() {
+    let (definition, journal) = (order(&World::default()), FaultJournal::new(MemoryJournal::new()));
+    let engine = engine_on(journal.clone()).register(&definition).open().await.unwrap();
+    let saga = engine.start(&definition, "k", "o".to_owned()).await.unwrap();
+    engine.signal("order", "k", "paid", &1_i64, "evt-1").await.unwrap();
+    completed(&saga).await;
+    let lost = || journal.plan(Planned { method: "find", call: journal.calls("find"), fault: Fault::Before });
+    lost();
+    let late = engine.signal("order", "k", "paid", &2_i64, "evt-2").await;
+    assert!(matches!(late, Ok(Signalled::Late { .. })), "{late:?}");
+    assert!(journal.reached());
+    lost();
+    let misspelt = engine.signal("order", "k", "payed", &2_i64, "evt-3").await;
+    assert!(matches!(misspelt, Err(SignalError::NoSuchSignal { .. })), "{misspelt:?}");
+    // Nor does an outage that goes on: the sender is told to send it again.
+    journal.outage(true);
+    for name in ["paid", "payed"] {
+        let unsent = engine.signal("order", "k", name, &2_i64, "evt-4").await;
+        assert!(matches!(unsent, Err(SignalError::Unavailable { .. })), "{unsent:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

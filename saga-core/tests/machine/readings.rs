@@ -260,7 +260,10 @@ fn a_wish_to_retry_now_comes_too_late_where_nothing_waits() {
     let trying = state(&plan, &[begun("hold", Op::Run, 1)]);
     assert!(matches!(trying.receive("m", wish()), Record::Unread { .. }));
     let waiting = then(trying, &plan, &[put_off("hold", Op::Run, SECOND)]);
-    assert!(matches!(waiting.receive("m", wish()), Record::RetriedNow { .. }));
+    let hurried = waiting.receive("m", wish());
+    assert!(matches!(hurried, Record::RetriedNow { .. }));
+    let hurried = then(waiting, &plan, &[hurried]);
+    assert!(matches!(hurried.receive("n", wish()), Record::Unread { .. }), "it is tried at once already");
 }
 
 #[test]
