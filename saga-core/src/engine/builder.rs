@@ -192,7 +192,7 @@ impl EngineBuilder {
         self
     }
 
-    /// How long [`Engine::start`] waits for a journal that does not answer. Default 10 s.
+    /// How long [`Engine::start`] and [`Engine::signal`] wait for a journal that does not answer. Default 10 s.
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.options.start_timeout = timeout;

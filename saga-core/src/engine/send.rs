@@ -44,7 +44,6 @@ pub(crate) async fn signal<T: Checkpoint>(
             return Err(SignalError::BadName { name: text.to_owned(), max });
         }
     }
-    check_name(inner, (definition, key), signal).await?;
     let blueprint = inner.newest(definition);
     let withhold = |error| match blueprint {
         Some(blueprint) => blueprint.withhold(error),
@@ -55,12 +54,25 @@ pub(crate) async fn signal<T: Checkpoint>(
         return Err(SignalError::PayloadTooLarge { bytes: payload.len(), max: inner.limits.payload_max_bytes });
     }
     let mail = Mail::Signal { name: signal.to_owned(), payload: payload.clone() };
-    match send(inner, definition, key, message_id.to_owned(), &mail).await? {
-        Sent::Accepted => Ok(Signalled::Accepted),
-        Sent::Duplicate => Ok(Signalled::Duplicate),
-        Sent::TooLate if seeded("M14") => Ok(Signalled::Accepted),
-        Sent::TooLate => follow_up(inner, (definition, key), signal, payload, message_id).await,
-    }
+    let signalling = async {
+        check_name(inner, (definition, key), signal).await?;
+        match deliver(inner, definition, key, message_id.to_owned(), &mail).await? {
+            Sent::Accepted => Ok(Signalled::Accepted),
+            Sent::Duplicate => Ok(Signalled::Duplicate),
+            Sent::TooLate if seeded("M14") => Ok(Signalled::Accepted),
+            Sent::TooLate => follow_up(inner, (definition, key), signal, payload, message_id).await,
+        }
+    };
+    in_time(inner, signalling).await
+}
+
+/// Waits no longer than a start does, for all of it. What was begun is finished, and may be asked for again.
+async fn in_time<T>(
+    inner: &Inner,
+    asking: impl Future<Output = Result<T, SignalError>> + Send,
+) -> Result<T, SignalError> {
+    let waited = inner.options.start_timeout;
+    tokio::time::timeout(waited, asking).await.unwrap_or(Err(SignalError::Unavailable { waited }))
 }
 
 /// A misspelt name would be kept until the saga is over, which waits for another. Where the definition is not
@@ -111,16 +123,14 @@ async fn follow_up(
     };
     let new = late::new_saga(blueprint, late).map_err(unsendable)?;
     let follow_up = new.id;
-    let waited = inner.options.start_timeout;
-    match tokio::time::timeout(waited, inner.starter.submit(new)).await {
-        Ok(Ok(Begun::Receipt(_))) => {
+    match inner.starter.submit(new).await {
+        Ok(Begun::Receipt(_)) => {
             telemetry::late_signals(&blueprint.name, 1);
             inner.claims.wake();
             Ok(Signalled::Late { follow_up })
         }
-        Ok(Ok(Begun::Refused(source))) => Err(SignalError::Journal { source }),
-        Ok(Ok(Begun::Lost) | Err(_)) => Err(SignalError::Closed),
-        Err(_) => Err(SignalError::Unavailable { waited }),
+        Ok(Begun::Refused(source)) => Err(SignalError::Journal { source }),
+        Ok(Begun::Lost) | Err(_) => Err(SignalError::Closed),
     }
 }
 
@@ -131,8 +141,19 @@ fn unsendable(error: TurnError) -> SignalError {
     }
 }
 
-/// Sends the message, again and again while the journal does not answer: its id makes one of them all.
+/// Sends the message.
 pub(crate) async fn send(
+    inner: &Arc<Inner>,
+    definition: &str,
+    key: &str,
+    id: String,
+    mail: &Mail,
+) -> Result<Sent, SignalError> {
+    in_time(inner, deliver(inner, definition, key, id, mail)).await
+}
+
+/// Sends the message, again and again while the journal does not answer: its id makes one of them all.
+async fn deliver(
     inner: &Arc<Inner>,
     definition: &str,
     key: &str,
@@ -148,21 +169,14 @@ pub(crate) async fn send(
         let sent = until_answered(&alive, || journal.send(std::slice::from_ref(&message))).await;
         sent.map(|sent| sent.first().copied().unwrap_or(Sent::Accepted))
     });
-    let waited = inner.options.start_timeout;
-    let sent = match tokio::time::timeout(waited, sending).await {
-        Ok(Ok(sent)) => sent?,
-        Ok(Err(_)) => return Err(SignalError::Closed),
-        Err(_) => return Err(SignalError::Unavailable { waited }),
-    };
+    let sent = sending.await.map_err(|_| SignalError::Closed)??;
     inner.claims.wake();
     Ok(sent)
 }
 
 /// Looks for the saga, again and again while the journal does not answer.
 async fn find(inner: &Inner, definition: &str, key: &str) -> Result<Option<SagaSummary>, SignalError> {
-    let waited = inner.options.start_timeout;
-    let looking = until_answered(&inner.alive, || inner.journal.find(definition, key));
-    tokio::time::timeout(waited, looking).await.unwrap_or(Err(SignalError::Unavailable { waited }))
+    until_answered(&inner.alive, || inner.journal.find(definition, key)).await
 }
 
 /// Asks the journal until it answers, be it with a refusal.

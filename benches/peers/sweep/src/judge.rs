@@ -63,46 +63,23 @@ impl Verdict {
     }
 }
 
-/// What many runs have come to.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Counts {
-    /// Calls that were made again.
-    pub again: u32,
-    /// Effects had more than once without keys.
-    pub doubled_without_keys: u32,
-    /// Effects had more than once with keys.
-    pub doubled: u32,
-    /// Effects left without a word.
-    pub left_untold: u32,
-    /// Effects left with an error that says so.
-    pub left_told: u32,
-    /// Effects left until a human has decided.
-    pub left_open: u32,
-    /// Effects that are missing.
-    pub missing: u32,
-    /// Runs of which no end was told.
-    pub stuck: u32,
-    /// Runs of which two ends were told.
-    pub two_ends: u32,
-}
+/// What is counted, by the names of the fields.
+const COUNTED: [(&str, fn(&Verdict) -> u32); 9] = [
+    ("again", |verdict| verdict.again),
+    ("doubled_without_keys", |verdict| verdict.doubled_without_keys),
+    ("doubled", |verdict| verdict.doubled),
+    ("left_untold", |verdict| verdict.left_untold),
+    ("left_told", |verdict| verdict.left_told),
+    ("left_open", |verdict| verdict.left_open),
+    ("missing", |verdict| verdict.missing),
+    ("stuck", |verdict| u32::from(verdict.stuck)),
+    ("two_ends", |verdict| u32::from(verdict.two_ends)),
+];
 
-impl Counts {
-    /// Runs that missed their point show nothing, and do not count.
-    pub fn of(verdicts: &[Verdict]) -> Self {
-        let mut counts = Self::default();
-        for verdict in verdicts.iter().filter(|verdict| !verdict.missed) {
-            counts.again += verdict.again;
-            counts.doubled_without_keys += verdict.doubled_without_keys;
-            counts.doubled += verdict.doubled;
-            counts.left_untold += verdict.left_untold;
-            counts.left_told += verdict.left_told;
-            counts.left_open += verdict.left_open;
-            counts.missing += verdict.missing;
-            counts.stuck += u32::from(verdict.stuck);
-            counts.two_ends += u32::from(verdict.two_ends);
-        }
-        counts
-    }
+/// What all of them have come to. Runs that missed their point show nothing, and do not count.
+pub fn counts(verdicts: &[Verdict]) -> impl Iterator<Item = (&'static str, u32)> {
+    let sum = |of: fn(&Verdict) -> u32| verdicts.iter().filter(|verdict| !verdict.missed).map(of).sum();
+    COUNTED.into_iter().map(move |(name, of)| (name, sum(of)))
 }
 
 #[cfg(test)]
@@ -154,6 +131,14 @@ mod tests {
     fn a_saga_of_which_two_ends_are_told_is_wrong() {
         let verdict = Verdict::of(&book(&[told(End::Completed), told(End::RolledBack)]), true);
         assert!(verdict.two_ends && verdict.is_wrong());
+    }
+
+    #[test]
+    fn a_run_that_missed_its_point_does_not_count() {
+        let doubled = Verdict::of(&book(&[perform("a"), perform("b")]), true);
+        let missed = Verdict { missed: true, ..doubled.clone() };
+        let counted: Vec<_> = counts(&[doubled.clone(), missed, doubled]).collect();
+        assert_eq!(counted[2], ("doubled", 2));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! `sweep [--engine dbos]… [--schedule crash]… [--runs 24]` starts a private Postgres, runs every script of every
 //! schedule on each engine, each with worker processes and a database of its own, and prints a table of what was
-//! left behind; `--details` prints each run as a line of JSON, too, and `--ledger FILE` keeps the counts. See `../README.md`, "What a crash leaves".
+//! left behind; `--details` prints each run as a line of JSON, too, and `--ledger FILE` keeps the counts. See
+//! `../README.md`, "What a crash leaves".
 
 #![allow(missing_docs, reason = "a program")]
 

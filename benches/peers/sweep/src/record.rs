@@ -1,5 +1,6 @@
 //! Lines for a file of runs: what was counted, of whom, when and on which commit.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
@@ -8,8 +9,9 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::engine::{Failure, Name};
-use crate::judge::{Counts, Verdict};
+use crate::judge::{Verdict, counts};
 use crate::script::Schedule;
+use crate::value_name;
 
 /// Appends lines to one file, all of the same commit.
 pub struct Records<'a> {
@@ -33,11 +35,11 @@ impl<'a> Records<'a> {
         let line = json!({
             "at": chrono::Utc::now().to_rfc3339(),
             "commit": self.commit,
-            "schedule": schedule.to_string(),
+            "schedule": value_name(schedule),
             "engine": engine.label(),
             "runs": verdicts.len(),
             "missed": verdicts.iter().filter(|verdict| verdict.missed).count(),
-            "seen": Counts::of(verdicts),
+            "seen": counts(verdicts).collect::<BTreeMap<_, _>>(),
             "wrong": wrong.map(|verdict| &verdict.told).collect::<Vec<_>>(),
         });
         let mut file = OpenOptions::new().create(true).append(true).open(self.file)?;

@@ -1,6 +1,5 @@
 //! What happens in a run.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::ledger::{Ask, Op};
@@ -98,17 +97,6 @@ pub enum Schedule {
     Unknown,
     /// A compensation fails.
     Undo,
-}
-
-impl fmt::Display for Schedule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Crash => "crash",
-            Self::Zombie => "zombie",
-            Self::Unknown => "unknown",
-            Self::Undo => "undo",
-        })
-    }
 }
 
 impl Schedule {
