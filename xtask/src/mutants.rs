@@ -11,8 +11,9 @@ const MUTANTS: Tool = Tool { command: "mutants", package: "cargo-mutants", insta
 /// What to run.
 #[derive(clap::Args)]
 pub(crate) struct Mutants {
-    /// Only mutants in these files, as globs. Default: all that the configuration names, for many hours.
-    files: Vec<String>,
+    /// Only mutants whose names (see `--list`; each begins with its file) match one of these regular expressions.
+    /// Default: all in the files that the configuration names, for many hours.
+    names: Vec<String>,
     /// Only this part of them: `0/8` is every eighth.
     #[arg(long, value_name = "K/N")]
     shard: Option<String>,
@@ -33,8 +34,8 @@ pub(crate) fn run(mutants: &Mutants) -> Result<(), Failure> {
     let mut command = cargo();
     command.args(["mutants", "--package", "saga-core", "--test-package", "saga-core", "--jobs", "1"]);
     command.args(["--output", "target/mutants", "--no-shuffle"]);
-    for file in &mutants.files {
-        command.args(["--file", file]);
+    for name in &mutants.names {
+        command.args(["--re", name]);
     }
     if let Some(shard) = &mutants.shard {
         command.args(["--shard", shard, "--sharding", "round-robin"]);

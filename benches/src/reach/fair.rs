@@ -34,8 +34,8 @@ pub(super) async fn run(settings: &Settings, bar: &ProgressBar) -> Outcome<Vec<F
     let engine = engine(&url, CALLERS).await?.register(&definition).open().await?;
     let saga = saga(&engine, &definition);
     let floor = Floor::on_postgres(&url, STEPS, Pace::GROUP_COMMIT).await?;
-    let (mut ours, mut floors) = (Vec::new(), Vec::new());
-    bar.set_length(2 * settings.rounds() as u64);
+    let (mut ours, mut floors, mut at_our_rate) = (Vec::new(), Vec::new(), Vec::new());
+    bar.set_length(3 * settings.rounds() as u64);
     for _ in 0..settings.rounds() {
         bar.set_message("ours");
         ours.push(round(saga.clone(), settings).await?);
@@ -46,11 +46,15 @@ pub(super) async fn run(settings: &Settings, bar: &ProgressBar) -> Outcome<Vec<F
             let floor = floor.clone();
             async move { floor.saga(key).await }
         };
-        floors.push(round(bare, settings).await?);
+        floors.push(round(bare.clone(), settings).await?);
+        bar.inc(1);
+        bar.set_message("the floor, at the rate of ours");
+        let rate = ours.last().map_or(0.0, |round| SHARE * round.peak);
+        at_our_rate.push(open_loop(bare, rate, settings.lasting()).await?.latencies.at(0.99));
         bar.inc(1);
     }
     engine.shutdown(GRACE).await;
-    Ok(findings(&ours, &floors))
+    Ok(findings(&ours, &floors, &at_our_rate))
 }
 
 /// The highest rate, and then most of it on a schedule.
@@ -65,7 +69,8 @@ async fn round<Fut: Future<Output = Result<(), String>> + Send + 'static>(
     Ok(Round { peak, per_second: kept.per_second, p50, p99, max })
 }
 
-fn findings(ours: &[Round], floors: &[Round]) -> Vec<Finding> {
+/// `at_our_rate`: the floor's p99 when as much is asked of it as of the engine.
+fn findings(ours: &[Round], floors: &[Round], at_our_rate: &[f64]) -> Vec<Finding> {
     let middle = |rounds: &[Round], of: fn(&Round) -> f64| median(&rounds.iter().map(of).collect::<Vec<_>>());
     let told = |measured, value, unit| Finding::told(NAME, measured, value, unit);
     let p99 = middle(ours, |round| round.p99);
@@ -85,5 +90,6 @@ fn findings(ours: &[Round], floors: &[Round]) -> Vec<Finding> {
         told("the floor's p50 on a schedule of 80 % of that", middle(floors, |round| round.p50), "ms"),
         told("the floor's p99 then", middle(floors, |round| round.p99), "ms"),
         told("p99 / the floor's", p99 / middle(floors, |round| round.p99), "ratio"),
+        told("the floor's p99 at the rate of ours", median(at_our_rate), "ms"),
     ]
 }

@@ -226,6 +226,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn no_more_than_two_commits_are_under_way() {
+        let (batcher, written) = taking(&[1_000, 1_000, 1]);
+        let mut receipts = Vec::new();
+        for item in 0..3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            receipts.push(batcher.submit(item));
+        }
+        answered(receipts).await;
+        let begun: Vec<_> = written.lock().unwrap().iter().map(|(_, at)| *at).collect();
+        assert_eq!(begun, [5, 10, 1_005]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_was_submitted_is_written_though_nobody_is_left_to_ask() {
         let (batcher, written) = taking(&[5]);
         drop((batcher.submit(0), batcher));

@@ -53,4 +53,13 @@ mod tests {
         claims.woken().await;
         assert_eq!([claims.take_reconcile(), claims.take_reconcile()], [true, false]);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_loop_asks_itself_to_compare_without_waking_itself() {
+        let claims = Claims::default();
+        claims.reconcile_next_round();
+        let woken = tokio::time::timeout(std::time::Duration::from_secs(1), claims.woken()).await;
+        assert!(woken.is_err(), "it would go round and round");
+        assert!(claims.take_reconcile());
+    }
 }

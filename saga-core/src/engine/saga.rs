@@ -115,6 +115,10 @@ impl Saga {
 
     pub(crate) fn apply(&mut self, record: Record) -> Result<(), IllegalRecord> {
         self.state.apply(&self.blueprint.plan, &record)?;
+        if self.turn.capacity() == 0 {
+            // What was done and the next intent: a vector's own first room is twice that.
+            self.turn.reserve_exact(2);
+        }
         self.turn.push(record);
         Ok(())
     }
@@ -295,6 +299,8 @@ impl Saga {
                 let input = known.input().unwrap_or_else(|| self.blueprint.digest(prepared.input));
                 let intent = self.state.intent(&self.blueprint.plan, step, op, input, now);
                 self.apply(intent)?;
+                // Mostly one: a vector's own first room is for four.
+                self.prepared.reserve_exact(1);
                 self.prepared.push((step, prepared, permit));
                 Ok(())
             }

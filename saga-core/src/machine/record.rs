@@ -7,6 +7,10 @@ use crate::fault::Fault;
 use crate::id::{Op, SagaId, StepName};
 use crate::time::Timestamp;
 
+/// What most records take as text, names and results of usual length included: with so much room in advance the text
+/// of a turn need not be moved while it grows.
+const ROOM: usize = 192;
+
 /// One fact in a saga's journal. Their JSON form is the stored form: names and fields are kept
 /// readable by every later version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -374,7 +378,9 @@ fn is_one(attempt: &u32) -> bool {
 /// # Errors
 /// Never for records that the machine made; the signature is serde's.
 pub fn encode_turn(records: &[Record]) -> Result<String, serde_json::Error> {
-    serde_json::to_string(records)
+    let mut body = Vec::with_capacity(ROOM * records.len());
+    serde_json::to_writer(&mut body, records)?;
+    String::from_utf8(body).map_err(serde::ser::Error::custom)
 }
 
 /// Reads a stored turn.

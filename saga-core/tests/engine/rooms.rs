@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use saga_core::journal::MemoryJournal;
-use saga_core::{Definition, step_fn};
+use saga_core::{Definition, Limits, step_fn};
 
-use super::support::{completed, engine};
+use super::support::{completed, engine, unhurried};
+
+/// How long each saga works.
+const WORK: Duration = Duration::from_millis(100);
 
 fn counted(name: &str, inside: &Arc<AtomicUsize>, most: &Arc<AtomicUsize>) -> Definition<i64, i64> {
     let (inside, most) = (inside.clone(), most.clone());
@@ -17,7 +20,7 @@ fn counted(name: &str, inside: &Arc<AtomicUsize>, most: &Arc<AtomicUsize>) -> De
             let (inside, most) = (inside.clone(), most.clone());
             async move {
                 most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(300)).await;
+                tokio::time::sleep(WORK).await;
                 inside.fetch_sub(1, Ordering::SeqCst);
                 Ok(n)
             }
@@ -26,6 +29,27 @@ fn counted(name: &str, inside: &Arc<AtomicUsize>, most: &Arc<AtomicUsize>) -> De
         saga.returns(worked)
     })
     .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_place_gets_it_as_soon_as_one_is_free() {
+    let (inside, most) = (Arc::default(), Arc::default());
+    let definition = counted("narrow", &inside, &most);
+    let one = NonZeroUsize::new(1).unwrap();
+    let mut limits = Limits::default();
+    limits.in_flight_max = 1;
+    let began = tokio::time::Instant::now();
+    // In a room it hears of it otherwise after an hour, in the worker after a quarter of a second.
+    let in_a_room = unhurried(&MemoryJournal::new()).register(&definition).at_once(&definition, one);
+    let in_the_worker = unhurried(&MemoryJournal::new()).register(&definition).limits(limits);
+    for engine in [in_a_room, in_the_worker] {
+        let engine = engine.open().await.unwrap();
+        let sagas = [engine.start(&definition, "a", 1), engine.start(&definition, "b", 2)];
+        for saga in futures_util::future::try_join_all(sagas).await.unwrap() {
+            completed(&saga).await;
+        }
+    }
+    assert!(began.elapsed() < 4 * WORK + Duration::from_millis(50), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
