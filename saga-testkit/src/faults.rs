@@ -47,6 +47,7 @@ struct Plan {
     cancelled: bool,
     calls: HashMap<&'static str, usize>,
     outage: bool,
+    silent: bool,
 }
 
 /// Passes calls on to another journal, except those that are planned to fail; clones share the plan.
@@ -70,6 +71,11 @@ impl<J: Journal> FaultJournal<J> {
     /// Makes every call fail before it is made, or lets them through again.
     pub fn outage(&self, on: bool) {
         self.locked().outage = on;
+    }
+
+    /// Tells nobody of new work, like a journal without notifications; or does again.
+    pub fn silent(&self, on: bool) {
+        self.locked().silent = on;
     }
 
     /// Whether the planned call was made.
@@ -262,6 +268,10 @@ impl<J: Journal> Journal for FaultJournal<J> {
     }
 
     async fn wait_for_work(&self, timeout: Duration) {
-        self.journal.wait_for_work(timeout).await;
+        let silent = self.locked().silent;
+        match silent {
+            true => tokio::time::sleep(timeout).await,
+            false => self.journal.wait_for_work(timeout).await,
+        }
     }
 }

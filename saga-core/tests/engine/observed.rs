@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use saga_core::journal::MemoryJournal;
-use saga_core::{Definition, LateSignal, Source as _, StepContext, StepError, step_fn};
+use saga_core::{
+    Compensation, Definition, LateSignal, Outcome, Probe, RetryPolicy, Source as _, Step, StepContext, StepError,
+    async_trait, step_fn,
+};
 
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use super::support::{completed, dead_letters, engine, quick, rolled_back};
+use super::support::{completed, dead_letters, engine, quick, rolled_back, unhurried};
 
 #[tokio::test(start_paused = true)]
 async fn the_metrics_say_what_happened() {
@@ -73,12 +77,58 @@ async fn signals_that_no_step_took_are_counted() {
         engine.signal("paying", "k", "paid", &nth, &format!("evt-{nth}")).await.unwrap();
     }
     assert_eq!(completed(&engine.start(&definition, "k", ()).await.unwrap()).await, Some(0));
-    let counted = snapshotter
-        .snapshot()
-        .into_vec()
-        .into_iter()
-        .find_map(|(key, _, _, value)| (key.key().name() == "saga_late_signals_total").then_some(value));
-    assert_eq!(counted, Some(DebugValue::Counter(2)));
+    assert_eq!(counted(&snapshotter, "saga_late_signals_total"), Some(DebugValue::Counter(2)));
+}
+
+/// Carried out after its compensation, as a request that was long on its way.
+struct Late(Arc<Mutex<u32>>);
+
+#[async_trait]
+impl Step for Late {
+    type Input = i64;
+    type Output = i64;
+
+    async fn run(&self, _: &StepContext, _: i64) -> Result<i64, StepError> {
+        Err(StepError::retry("no answer"))
+    }
+
+    async fn probe(&self, _: &StepContext, n: i64) -> Result<Probe<i64>, StepError> {
+        let mut asked = self.0.lock().unwrap();
+        *asked += 1;
+        Ok(if *asked == 2 { Probe::Applied(n) } else { Probe::Unknown })
+    }
+}
+
+#[async_trait]
+impl Compensation for Late {
+    async fn compensate(&self, _: &StepContext, _: i64, _: Outcome<i64>) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn effects_that_come_after_their_compensation_are_counted() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let asked = Arc::new(Mutex::new(0));
+    let definition = Definition::build("late", 1, |saga, n| {
+        let held = saga.compensatable("hold", Late(asked.clone()), n).retry(RetryPolicy::never());
+        let held = held.watch_for_late_effects(Duration::from_secs(24 * 60 * 60));
+        let taken = saga.pivot("take", step_fn(async |_, n: i64| Ok(n)), held);
+        saga.returns(taken)
+    })
+    .unwrap();
+    let engine = unhurried(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    rolled_back(&engine.start(&definition, "k", 1).await.unwrap()).await;
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert!(*asked.lock().unwrap() >= 2, "it was looked for");
+    assert_eq!(counted(&snapshotter, "saga_late_effects_total"), Some(DebugValue::Counter(1)));
+}
+
+fn counted(snapshotter: &Snapshotter, name: &str) -> Option<DebugValue> {
+    let mut all = snapshotter.snapshot().into_vec().into_iter();
+    all.find_map(|(key, _, _, value)| (key.key().name() == name).then_some(value))
 }
 
 type Fields = BTreeMap<String, String>;

@@ -60,8 +60,12 @@ pub(crate) fn engine_on(journal: impl saga_core::journal::Journal) -> EngineBuil
 
 /// An engine for tests that wait for days of virtual time: it looks and renews rarely.
 pub(crate) fn unhurried(journal: &MemoryJournal) -> EngineBuilder {
+    unhurried_on(journal.clone())
+}
+
+pub(crate) fn unhurried_on(journal: impl saga_core::journal::Journal) -> EngineBuilder {
     let hour = Duration::from_secs(3600);
-    engine(journal).lease_ttl(hour).poll_interval(hour).housekeeping_interval(hour)
+    engine_on(journal).lease_ttl(hour).poll_interval(hour).housekeeping_interval(hour)
 }
 
 /// Three attempts, 10 ms apart.

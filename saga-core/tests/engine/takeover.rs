@@ -9,7 +9,7 @@ use saga_core::machine::{Record, decode_turn};
 use saga_core::{Definition, Limits, SagaOutcome, Source as _, StepContext, StepError, step_fn};
 use saga_testkit::faults::{Fault, FaultJournal, Planned};
 
-use super::support::{World, completed, dead_letters, engine, until};
+use super::support::{World, completed, dead_letters, engine, engine_on, until};
 
 /// Hangs in its first attempt, and answers in every later one.
 fn hangs_once(world: &World) -> Definition<i64, u32> {
@@ -162,4 +162,36 @@ async fn a_saga_that_is_claimed_again_before_its_parking_was_answered_goes_on() 
     let outcome = tokio::time::timeout(Duration::from_secs(60), saga.outcome()).await;
     assert_eq!(outcome.expect("it goes on").unwrap(), SagaOutcome::Completed(Some(7)));
     assert!(journal.reached());
+}
+
+/// The checkpoint is written, and answered when the lease may have lapsed: the next step is begun by whoever owns the
+/// saga then.
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_lease_may_have_lapsed_begins_nothing() {
+    let world = World::default();
+    let step = |name: &'static str| {
+        let world = world.clone();
+        step_fn(move |_, n: i64| {
+            world.note(name);
+            async move { Ok(n) }
+        })
+    };
+    let definition = Definition::build("lapse", 1, |saga, n| {
+        let first = saga.query("first", step("first"), n);
+        let second = saga.query("second", step("second"), first);
+        saga.returns(second)
+    })
+    .unwrap();
+    let journal = FaultJournal::new(MemoryJournal::new());
+    let late = Fault::AnsweredLate(Duration::from_secs(10));
+    journal.plan(Planned { method: "append", call: 0, fault: late });
+    let engine = engine_on(journal.clone()).register(&definition).open().await.unwrap();
+    let saga = engine.start(&definition, "k", 7).await.unwrap();
+    until("first", async || journal.reached()).await;
+    journal.outage(true);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.log(), ["first"]);
+    journal.outage(false);
+    assert_eq!(completed(&saga).await, 7);
+    assert_eq!(world.log(), ["first", "second"]);
 }

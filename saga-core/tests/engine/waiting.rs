@@ -36,6 +36,20 @@ async fn a_saga_that_waits_long_is_parked_and_comes_back_when_due() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_saga_that_waits_shortly_stays_with_its_worker() {
+    let definition = twice(Duration::from_millis(900));
+    let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let saga = engine.start(&definition, "k", 1).await.unwrap();
+    until("waits", async || engine.in_flight() == 0).await;
+    assert_eq!(
+        engine.status(saga.id()).await.unwrap().unwrap().status,
+        SagaStatus::Running,
+        "it would be claimed anew"
+    );
+    assert_eq!(completed(&saga).await, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_short_wait_holds_no_slot() {
     let definition = twice(Duration::from_millis(900));
     let other = Definition::build("other", 1, |saga, input| {
@@ -102,4 +116,38 @@ async fn more_sagas_than_slots_are_all_run() {
     for (n, saga) in sagas.iter().enumerate() {
         assert_eq!(completed(saga).await, n as i64);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_is_on_time_though_another_branch_is_at_work() {
+    let began = tokio::time::Instant::now();
+    let retried = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let noted = retried.clone();
+    let definition = Definition::build("branches", 1, |saga, input| {
+        saga.parallel(|group| {
+            group.branch(|saga| {
+                let long = step_fn(async |_, _: i64| {
+                    tokio::time::sleep(Duration::from_secs(20)).await;
+                    Ok(())
+                });
+                saga.query("long", long, input)
+            });
+            group.branch(|saga| {
+                let twice = step_fn(move |cx: StepContext, _: i64| {
+                    if cx.attempt() == 2 {
+                        *noted.lock().unwrap() = Some(began.elapsed());
+                    }
+                    async move { if cx.attempt() == 1 { Err(StepError::unsent("refused")) } else { Ok(()) } }
+                });
+                let pause = Duration::from_secs(3);
+                saga.query("twice", twice, input).timeout(pause).retry(RetryPolicy::fixed(pause).cap(pause))
+            });
+        });
+        saga.returns(input)
+    })
+    .unwrap();
+    let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    completed(&engine.start(&definition, "k", 1).await.unwrap()).await;
+    let retried = retried.lock().unwrap().unwrap();
+    assert!(retried < Duration::from_secs(10), "{retried:?}");
 }
