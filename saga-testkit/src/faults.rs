@@ -48,6 +48,7 @@ struct Plan {
     calls: HashMap<&'static str, usize>,
     outage: bool,
     silent: bool,
+    refused: Option<SagaId>,
 }
 
 /// Passes calls on to another journal, except those that are planned to fail; clones share the plan.
@@ -71,6 +72,11 @@ impl<J: Journal> FaultJournal<J> {
     /// Makes every call fail before it is made, or lets them through again.
     pub fn outage(&self, on: bool) {
         self.locked().outage = on;
+    }
+
+    /// Refuses all turns of this saga for good, and whatever batch they are in; or none any longer.
+    pub fn refuse(&self, saga: Option<SagaId>) {
+        self.locked().refused = saga;
     }
 
     /// Tells nobody of new work, like a journal without notifications; or does again.
@@ -188,7 +194,16 @@ impl<J: Journal> Journal for FaultJournal<J> {
     }
 
     async fn append(&self, lease: Lease, turns: &[Turn]) -> Result<Vec<Appended>, JournalError> {
-        self.pass("append", self.journal.append(lease, turns)).await
+        let refused = self.locked().refused.filter(|refused| turns.iter().any(|turn| turn.saga == *refused));
+        let append = async {
+            match refused {
+                Some(saga) => {
+                    Err(JournalError::Corrupt { problem: format!("the turns of {saga} are refused, as planned") })
+                }
+                None => self.journal.append(lease, turns).await,
+            }
+        };
+        self.pass("append", append).await
     }
 
     async fn claim(&self, lease: Lease, definitions: &[(String, u32)], limit: usize) -> Result<Claim, JournalError> {

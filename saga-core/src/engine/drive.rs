@@ -23,6 +23,7 @@ use crate::fault::Class;
 use crate::id::SagaId;
 use crate::journal::{After, End, LetterChange, Standing};
 use crate::machine::{Attempt, AttentionReason, IllegalRecord, Report};
+use crate::seeded::seeded;
 use crate::step::StepContext;
 use crate::time::Timestamp;
 
@@ -103,6 +104,7 @@ impl Driver {
         AssertUnwindSafe(self.run(permit)).catch_unwind().map(move |ran| {
             if let Err(panic) = ran {
                 error!(saga.id = %id, panic = panic_message(&*panic), "the driver panicked; taking the saga up anew");
+                inner.watchers.forget(id);
                 inner.claims.ask_to_reconcile();
             }
         })
@@ -149,7 +151,11 @@ impl Driver {
         }
         let Self { inner, saga, hold, .. } = self;
         drop(hold);
-        inner.watchers.settled(saga);
+        // Whoever waits is told what is durable: the rest may come otherwise, with the saga's next owner.
+        match saga.has_news() && !seeded("M27") {
+            false => inner.watchers.settled(saga),
+            true => inner.watchers.forget(saga.id),
+        }
     }
 
     /// Gives up the saga's place; whoever waits for one, or for one in a room of its own, is told.

@@ -13,13 +13,14 @@ use crate::id::SagaId;
 pub(crate) struct Watchers(Mutex<HashMap<SagaId, oneshot::Sender<Box<Saga>>>>);
 
 impl Watchers {
-    /// Asks for the saga as it is when this worker lets go of it.
+    /// Asks for the saga as it is when this worker lets go of it, if all of that is durable then.
     pub(crate) fn watch(&self, saga: SagaId) -> oneshot::Receiver<Box<Saga>> {
         let (sender, receiver) = oneshot::channel();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(saga, sender);
         receiver
     }
 
+    /// Whoever waits is to ask the journal.
     pub(crate) fn forget(&self, saga: SagaId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&saga);
     }

@@ -97,6 +97,42 @@ async fn every_journal_call_of_a_run_may_be_lost_before_or_after_it_was_made() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_turn_that_is_refused_keeps_no_other_saga_and_is_tried_again_in_peace() {
+    let journal = FaultJournal::new(MemoryJournal::new());
+    let (begun, seen) = tokio::sync::watch::channel(0);
+    let definition = Definition::build("refused", 1, |saga, n| {
+        let step = step_fn(move |_, n: i64| {
+            begun.send_modify(|begun| *begun += 1);
+            async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok(n)
+            }
+        });
+        let done = saga.query("step", step, n);
+        saga.returns(done)
+    })
+    .unwrap();
+    let engine = engine_on(journal.clone()).register(&definition).open().await.unwrap();
+    let mut sagas = Vec::new();
+    for n in 0..5 {
+        sagas.push(engine.start(&definition, &n.to_string(), n).await.unwrap());
+    }
+    journal.refuse(Some(sagas[0].id()));
+    // Their turns come together, and so in one batch.
+    for saga in &sagas[1..] {
+        tokio::time::timeout(Duration::from_secs(5), completed(saga)).await.expect("the others go on");
+    }
+    let before = journal.calls("append");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let tries = journal.calls("append") - before;
+    assert!((5..120).contains(&tries), "{tries} in a minute");
+    journal.refuse(None);
+    assert_eq!(completed(&sagas[0]).await, 0);
+    let begun = *seen.borrow();
+    assert_eq!(begun, 6, "nothing says that it was done: it was done again, under its key");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_journal_that_panics_while_it_writes_costs_the_lease_and_no_saga() {
     for (method, calls) in [("start", 1), ("append", 5)] {
         for call in 0..calls {

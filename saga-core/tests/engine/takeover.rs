@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use saga_core::engine::Engine;
-use saga_core::journal::{Journal, MemoryJournal};
+use saga_core::journal::{Journal, MemoryJournal, SagaStatus};
 use saga_core::machine::{Record, decode_turn};
-use saga_core::{Definition, Limits, SagaOutcome, Source as _, StepContext, StepError, step_fn};
+use saga_core::{Definition, Limits, Outcome, SagaOutcome, Source as _, StepContext, StepError, step_fn};
 use saga_testkit::faults::{Fault, FaultJournal, Planned};
 
 use super::support::{World, completed, dead_letters, engine, engine_on, until};
@@ -162,6 +162,48 @@ async fn a_saga_that_is_claimed_again_before_its_parking_was_answered_goes_on() 
     let outcome = tokio::time::timeout(Duration::from_secs(60), saga.outcome()).await;
     assert_eq!(outcome.expect("it goes on").unwrap(), SagaOutcome::Completed(Some(7)));
     assert!(journal.reached());
+}
+
+/// Promise 1: what a caller is told is what has become of the saga, and not what a worker thought before it lost it.
+#[tokio::test(start_paused = true)]
+async fn an_end_that_was_never_written_is_told_to_nobody() {
+    let world = World::default();
+    let definition = Definition::build("untold", 1, |saga, n| {
+        let (held, undone) = (world.clone(), world.clone());
+        let hold = step_fn(move |cx: StepContext, n: i64| {
+            held.apply(&cx);
+            async move { Ok(n) }
+        })
+        .compensate(move |cx: StepContext, _: i64, _: Outcome<i64>| {
+            undone.undo(&cx, "hold");
+            async { Ok(()) }
+        });
+        let held = saga.compensatable("hold", hold, n);
+        // The worker that takes over finds that it is too late.
+        let check = step_fn(async |cx: StepContext, n: i64| {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if cx.attempt() == 1 { Ok(n) } else { Err(StepError::rejected("too late")) }
+        });
+        let checked = saga.query("check", check, held);
+        saga.returns(checked)
+    })
+    .unwrap();
+    let inner = MemoryJournal::new();
+    let journal = FaultJournal::new(inner.clone());
+    let first = engine_on(journal.clone()).register(&definition).open().await.unwrap();
+    let saga = first.start(&definition, "k", 7).await.unwrap();
+    until("held", async || world.count("hold") == 1 && inner.load(&[saga.id()]).await.unwrap()[0].turns.len() == 2)
+        .await;
+    journal.outage(true);
+    let _second = engine(&inner).register(&definition).open().await.unwrap();
+    until("rolled back elsewhere", async || {
+        matches!(inner.summary(saga.id()).await.unwrap().unwrap().status, SagaStatus::Ended(_))
+    })
+    .await;
+    journal.outage(false);
+    let told = saga.outcome().await.unwrap();
+    assert!(matches!(&told, SagaOutcome::RolledBack(_)), "{told:?}");
+    assert_eq!(world.standing(), [""; 0]);
 }
 
 /// The checkpoint is written, and answered when the lease may have lapsed: the next step is begun by whoever owns the

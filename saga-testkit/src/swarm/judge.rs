@@ -64,6 +64,13 @@ fn alone(play: &Play, cast: &Cast, saga: &Told) -> Result<(), Problem> {
     let told = play.told();
     let own = |(definition, key, _): &&(String, String, String)| *definition == header.definition && *key == header.key;
     let signalled: Vec<String> = told.accepted.iter().filter(own).map(|(_, _, id)| id.clone()).collect();
+    let otherwise = |(definition, key, end): &&(String, String, End)| {
+        (definition, key) == (&header.definition, &header.key) && saga.summary.status != SagaStatus::Ended(*end)
+    };
+    if let Some((.., end)) = told.ends.iter().find(otherwise) {
+        let found = format!("{}: somebody was told {end:?}, and it is {:?}", name(&saga.summary), saga.summary.status);
+        return Problem::err(Invariant::History, found);
+    }
     drop(told);
     let sagas = std::slice::from_ref(saga);
     let view = View {
@@ -139,6 +146,10 @@ fn seen(play: &Play, sagas: &[Told]) -> BTreeMap<&'static str, u64> {
     let count = |is: &dyn Fn(&Told) -> bool| sagas.iter().filter(|saga| is(saga)).count() as u64;
     let has = |is: fn(&Record) -> bool| count(&move |saga: &Told| saga.records().any(is));
     let ended = |end| count(&move |saga: &Told| saga.summary.status == SagaStatus::Ended(end));
+    let (late_signals, ends_told) = {
+        let told = play.told();
+        (told.late, told.ends.len() as u64)
+    };
     BTreeMap::from([
         ("sagas", sagas.len() as u64),
         ("completed", ended(End::Completed)),
@@ -149,7 +160,8 @@ fn seen(play: &Play, sagas: &[Told]) -> BTreeMap<&'static str, u64> {
         ("recalled", has(|record| matches!(record, Record::Reopened))),
         ("locked", has(|record| matches!(record, Record::Locking { .. }))),
         ("signalled", has(|record| matches!(record, Record::Signalled { .. }))),
-        ("late_signals", play.told().late),
+        ("late_signals", late_signals),
+        ("ends_told", ends_told),
         ("waited", has(|record| matches!(record, Record::Sleeping { .. }))),
         ("probed", has(|record| matches!(record, Record::Probed { .. }))),
         ("events", play.net.sim.locked().published.len() as u64),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use saga_core::Engine;
 use saga_core::engine::{Resolution, Signalled};
-use saga_core::journal::{DeadLetter, Journal as _, ListFilter, SagaStatus, SagaSummary};
+use saga_core::journal::{DeadLetter, End, Journal as _, ListFilter, SagaStatus, SagaSummary};
 use tokio::time::Instant;
 
 use super::net::{Line, Net};
@@ -49,6 +49,8 @@ pub(super) struct Told {
     /// Signals that were accepted: the definition, the key and the message id.
     pub(super) accepted: Vec<(String, String, String)>,
     pub(super) late: u64,
+    /// How sagas ended, as those who started them were told: the definition and the key.
+    pub(super) ends: Vec<(String, String, End)>,
     /// What is asked for and not answered, with the last problem.
     pending: BTreeMap<String, String>,
     /// Dead letters that were answered.
@@ -142,7 +144,7 @@ impl Play {
         &self,
         what: String,
         ask: &(impl Fn(Engine) -> std::pin::Pin<Box<dyn Future<Output = Result<T, E>> + Send>> + ?Sized),
-    ) -> T {
+    ) -> (T, Line) {
         self.told().pending.insert(what.clone(), "no answer".to_owned());
         loop {
             let (engine, line) = self.somebody();
@@ -154,7 +156,7 @@ impl Play {
             match answer {
                 Some(Ok(answer)) => {
                     self.told().pending.remove(&what);
-                    return answer;
+                    return (answer, line);
                 }
                 Some(Err(problem)) => {
                     self.net.sim.note(Entry::new(format!("{what}, by {}: {problem}", line.name)));
@@ -169,13 +171,19 @@ impl Play {
 
     async fn start(self: Arc<Self>, start: Start, after: Duration) {
         tokio::time::sleep(after).await;
-        self.ask(format!("starting {}", start.key), &*start.ask).await;
+        let (ending, line) = self.ask(format!("starting {}", start.key), &*start.ask).await;
+        tokio::select! {
+            biased;
+            // Nobody is left to be told.
+            () = line.process.crashed() => {}
+            end = ending => self.told().ends.push((start.definition, start.key, end)),
+        }
     }
 
     async fn signal(self: Arc<Self>, signal: Signal, after: Duration) {
         tokio::time::sleep(after).await;
         let Signal { definition, key, id, ask } = signal;
-        match self.ask(format!("signalling {id} to {definition}/{key}"), &*ask).await {
+        match self.ask(format!("signalling {id} to {definition}/{key}"), &*ask).await.0 {
             Signalled::Accepted | Signalled::Duplicate => self.told().accepted.push((definition, key, id)),
             Signalled::Late { .. } => self.told().late += 1,
         }

@@ -4,13 +4,17 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use saga_core::engine::{EngineBuilder, SignalError, Signalled, StartError};
-use saga_core::{Checkpoint, Definition, Engine};
+use saga_core::journal::End;
+use saga_core::{Checkpoint, Definition, Engine, SagaHandle, SagaOutcome};
 
 use crate::sim::Cast;
 
 type Register = Arc<dyn Fn(EngineBuilder) -> EngineBuilder + Send + Sync>;
+/// What whoever started a saga is told in the end.
+pub(super) type Ending = Pin<Box<dyn Future<Output = End> + Send>>;
 type Asked<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// What a run begins with. Every run has a stage of its own, with steps that work in the run's
@@ -25,11 +29,15 @@ pub struct Stage {
     pub(super) signals: Vec<Signal>,
 }
 
+/// How long after an answer that is none somebody asks again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A saga that somebody starts.
 #[derive(Clone)]
 pub(super) struct Start {
+    pub(super) definition: String,
     pub(super) key: String,
-    pub(super) ask: Arc<dyn Fn(Engine) -> Asked<(), StartError> + Send + Sync>,
+    pub(super) ask: Arc<dyn Fn(Engine) -> Asked<Ending, StartError> + Send + Sync>,
 }
 
 /// A signal that somebody sends.
@@ -39,6 +47,18 @@ pub(super) struct Signal {
     pub(super) key: String,
     pub(super) id: String,
     pub(super) ask: Arc<dyn Fn(Engine) -> Asked<Signalled, SignalError> + Send + Sync>,
+}
+
+/// Waits until the saga has ended, as whoever started it does.
+async fn ending<O: Send + 'static>(saga: SagaHandle<O>) -> End {
+    loop {
+        match saga.outcome().await {
+            Ok(SagaOutcome::Completed(_)) => return End::Completed,
+            Ok(SagaOutcome::RolledBack(_)) => return End::RolledBack,
+            // A human sees to it, or the journal is out of reach: it goes on regardless.
+            Ok(_) | Err(_) => tokio::time::sleep(PATIENCE).await,
+        }
+    }
 }
 
 impl Stage {
@@ -69,11 +89,15 @@ impl Stage {
     {
         let mut stage = self.register(definition);
         let (definition, own) = (definition.clone(), key.to_owned());
-        let ask = Arc::new(move |engine: Engine| -> Asked<(), StartError> {
+        let name = definition.name().to_owned();
+        let ask = Arc::new(move |engine: Engine| -> Asked<Ending, StartError> {
             let (definition, key, input) = (definition.clone(), own.clone(), input.clone());
-            Box::pin(async move { engine.start(&definition, &key, input).await.map(drop) })
+            Box::pin(async move {
+                let saga = engine.start(&definition, &key, input).await?;
+                Ok(Box::pin(ending(saga)) as Ending)
+            })
         });
-        stage.starts.push(Start { key: key.to_owned(), ask });
+        stage.starts.push(Start { definition: name, key: key.to_owned(), ask });
         stage
     }
 

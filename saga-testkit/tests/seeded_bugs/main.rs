@@ -45,4 +45,5 @@ caught! {
     a_changed_definition_is_caught: "M24" by journals::a_changed_definition_is_refused, "it opened";
     a_new_key_without_proof_is_caught: "M25" by sagas::a_new_key_needs_proof, "v1:";
     a_claim_that_nobody_knows_of_is_caught: "M26" by swarms::every_claim_is_known, "after the last fault";
+    an_end_that_nobody_wrote_is_caught: "M27" by swarms::what_callers_are_told_holds, "somebody was told";
 }
