@@ -229,13 +229,12 @@ mod tests {
     async fn no_more_than_two_commits_are_under_way() {
         let (batcher, written) = taking(&[1_000, 1_000, 1]);
         let mut receipts = Vec::new();
-        for item in 0..3 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        for (item, pause) in [(0, 5), (1, 5), (2, 5), (3, 300)] {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
             receipts.push(batcher.submit(item));
         }
         answered(receipts).await;
-        let begun: Vec<_> = written.lock().unwrap().iter().map(|(_, at)| *at).collect();
-        assert_eq!(begun, [5, 10, 1_005]);
+        assert_eq!(*written.lock().unwrap(), [(vec![0], 5), (vec![1], 10), (vec![2, 3], 1_005)]);
     }
 
     #[tokio::test(start_paused = true)]

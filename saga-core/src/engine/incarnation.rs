@@ -294,3 +294,79 @@ pub(crate) async fn start(
     }
     sagas.iter().map(|_| Begun::Lost).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(3);
+
+    fn incarnation() -> Incarnation {
+        Incarnation {
+            lease: Lease { epoch: Epoch(1) },
+            lost: CancellationToken::new(),
+            valid_until: Mutex::new(Instant::now() + TTL),
+            renewals: Notify::new(),
+            appender: Batcher::spawn(1, async |turns: Vec<Turn>| (turns, Vec::new())),
+            starter: Batcher::spawn(1, async |sagas: Vec<NewSaga>| (sagas, Vec::new())),
+            held: Arc::default(),
+            claims: Arc::default(),
+        }
+    }
+
+    /// Whether a saga that is let go is looked for, after `done` while it was held.
+    async fn is_looked_for(done: impl FnOnce(&Incarnation, SagaId, &Hold)) -> bool {
+        let (incarnation, saga) = (incarnation(), SagaId::new());
+        let hold = incarnation.hold(saga).unwrap();
+        done(&incarnation, saga, &hold);
+        drop(hold);
+        assert!(incarnation.is_stray(saga) && incarnation.mailbox(saga).is_none(), "it is let go");
+        incarnation.claims.take_reconcile()
+    }
+
+    #[tokio::test]
+    async fn a_saga_is_held_by_one_driver_and_looked_for_when_it_was_to_be_taken_up_meanwhile() {
+        assert!(!is_looked_for(|incarnation, saga, _| assert!(incarnation.mailbox(saga).is_some())).await);
+        assert!(is_looked_for(|incarnation, saga, _| assert!(incarnation.hold(saga).is_none())).await);
+        assert!(is_looked_for(|_, _, hold| hold.give_up()).await);
+        // One that is not leaving is in good hands; of one that is, nobody knows.
+        assert!(!is_looked_for(|incarnation, saga, _| assert!(!incarnation.is_stray(saga))).await);
+        assert!(!is_looked_for(|_, _, hold| hold.leaving(true)).await);
+        let asked_while_leaving = |incarnation: &Incarnation, saga, hold: &Hold| {
+            hold.leaving(true);
+            assert!(!incarnation.is_stray(saga));
+            hold.leaving(false);
+            assert!(!incarnation.is_stray(saga), "and it is not forgotten that somebody asked");
+        };
+        assert!(is_looked_for(asked_while_leaving).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_counts_until_its_time_and_from_its_renewal_on() {
+        let incarnation = Arc::new(incarnation());
+        assert!(incarnation.is_live() && incarnation.live().await);
+        tokio::time::sleep(TTL).await;
+        assert!(!incarnation.is_live());
+        let waits = tokio::spawn({
+            let incarnation = incarnation.clone();
+            async move { incarnation.live().await }
+        });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(!waits.is_finished());
+        incarnation.renewed(Instant::now() + TTL);
+        assert!(waits.await.unwrap() && incarnation.is_live());
+        incarnation.lost.cancel();
+        assert!(!incarnation.is_live() && !incarnation.live().await);
+    }
+
+    #[test]
+    fn a_journal_that_is_out_of_reach_is_asked_again_in_growing_intervals_up_to_a_second() {
+        for (tries, longest) in [(0, 10), (1, 20), (3, 80), (6, 640), (7, 1_000), (60, 1_000)] {
+            for _ in 0..200 {
+                let delay = outage_delay(tries);
+                let longest = Duration::from_millis(longest);
+                assert!((longest / 2..=longest).contains(&delay), "{delay:?} after {tries} tries");
+            }
+        }
+    }
+}
