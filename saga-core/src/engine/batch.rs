@@ -156,9 +156,13 @@ mod tests {
 
     /// Commits that take so many milliseconds each.
     fn taking(times: &[u64]) -> (Batcher<u32, u32>, Commits) {
+        of_at_most(100, times)
+    }
+
+    fn of_at_most(batch_max: usize, times: &[u64]) -> (Batcher<u32, u32>, Commits) {
         let (written, times, opened) = (Commits::default(), times.to_vec(), Instant::now());
         let seen = written.clone();
-        let batcher = Batcher::spawn(100, move |items: Vec<u32>| {
+        let batcher = Batcher::spawn(batch_max, move |items: Vec<u32>| {
             let mut seen = seen.lock().unwrap();
             let millis = times.get(seen.len()).copied().unwrap_or(1);
             seen.push((items.clone(), u64::try_from(opened.elapsed().as_millis()).unwrap()));
@@ -235,6 +239,14 @@ mod tests {
         }
         answered(receipts).await;
         assert_eq!(*written.lock().unwrap(), [(vec![0], 5), (vec![1], 10), (vec![2, 3], 1_005)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_commit_carries_more_than_it_may() {
+        let (batcher, written) = of_at_most(3, &[1; 9]);
+        answered((0..7).map(|item| batcher.submit(item)).collect()).await;
+        let carried: Vec<_> = written.lock().unwrap().iter().map(|(items, _)| items.clone()).collect();
+        assert_eq!(carried, [vec![0, 1, 2], vec![3, 4, 5], vec![6]]);
     }
 
     #[tokio::test(start_paused = true)]

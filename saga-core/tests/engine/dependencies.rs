@@ -137,19 +137,39 @@ async fn no_more_calls_at_a_time_and_a_second_than_asked_for() {
     assert!(service.most.load(Ordering::SeqCst) <= 2);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_refusal_takes_nothing_from_the_retry_budget() {
-    let definition = Definition::build("asking", 1, |saga, n| {
+/// Asks the service, which refuses 0, answers 2 at once, and all others when they ask again.
+fn asking() -> Definition<i64, i64> {
+    Definition::build("asking", 1, |saga, n| {
         let ask = step_fn(async |cx: StepContext, n: i64| match (n, cx.attempt()) {
             (0, _) => Err(StepError::rejected("no")),
-            (_, 1) => Err(StepError::retry("503")),
+            (1, 1) => Err(StepError::retry("503")),
             _ => Ok(n),
         });
         let retry = RetryPolicy::fixed(Duration::from_millis(100)).jitter(Jitter::None).attempts(2);
         let asked = saga.query("ask", ask, n).retry(retry).calls("service");
         saga.returns(asked)
     })
-    .unwrap();
+    .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_calls_save_up_retries() {
+    let definition = asking();
+    // By itself a retry comes after a thousand seconds; two first calls make one.
+    let retries = RetryBudget { ratio: 0.5, per_second: 0.001, burst: 1.0 };
+    let policy = DependencyPolicy { retries, ..DependencyPolicy::default() };
+    let engine =
+        engine(&MemoryJournal::new()).register(&definition).dependency("service", policy).open().await.unwrap();
+    let began = tokio::time::Instant::now();
+    for (nth, n) in [1, 2, 2, 1, 2, 2, 1].into_iter().enumerate() {
+        assert_eq!(completed(&engine.start(&definition, &nth.to_string(), n).await.unwrap()).await, n);
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_takes_nothing_from_the_retry_budget() {
+    let definition = asking();
     // One retry is saved up, and the next one comes in ten seconds.
     let retries = RetryBudget { ratio: 0.0, per_second: 0.1, burst: 1.0 };
     let policy = DependencyPolicy { retries, ..DependencyPolicy::default() };

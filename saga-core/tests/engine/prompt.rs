@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use saga_core::engine::{EngineBuilder, Resolution};
-use saga_core::journal::{MemoryJournal, SagaStatus};
-use saga_core::{BuildError, Definition, Event, Source as _, StepError, step_fn};
+use saga_core::journal::{Journal as _, MemoryJournal, SagaStatus};
+use saga_core::{BuildError, Definition, Engine, Event, Source as _, StepError, step_fn};
 use saga_testkit::faults::FaultJournal;
 use saga_testkit::publisher::RecordingPublisher;
 use tokio::time::Instant;
@@ -13,8 +13,8 @@ use super::support::{completed, dead_letters, unhurried_on, until};
 
 const SOON: Duration = Duration::from_secs(1);
 
-fn left_to_itself() -> EngineBuilder {
-    let journal = FaultJournal::new(MemoryJournal::new());
+fn left_to_itself(journal: &MemoryJournal) -> EngineBuilder {
+    let journal = FaultJournal::new(journal.clone());
     journal.silent(true);
     unhurried_on(journal)
 }
@@ -35,7 +35,7 @@ async fn a_child_begins_and_its_parent_hears_of_its_end() {
         saga.returns(below)
     })
     .unwrap();
-    let engine = left_to_itself().register(&parent).register(&child).open().await.unwrap();
+    let engine = left_to_itself(&MemoryJournal::new()).register(&parent).register(&child).open().await.unwrap();
     let began = Instant::now();
     assert_eq!(completed(&engine.start(&parent, "k", 7).await.unwrap()).await, 7);
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
@@ -50,7 +50,8 @@ async fn an_event_is_published() {
     })
     .unwrap();
     let broker = RecordingPublisher::new();
-    let engine = left_to_itself().register(&definition).publisher(broker.clone()).open().await.unwrap();
+    let engine =
+        left_to_itself(&MemoryJournal::new()).register(&definition).publisher(broker.clone()).open().await.unwrap();
     // The relay has looked, and found nothing.
     tokio::time::sleep(SOON).await;
     let began = Instant::now();
@@ -67,7 +68,7 @@ async fn a_sleep_that_is_shorter_than_the_time_between_two_looks_is_no_longer() 
         saga.returns(done)
     })
     .unwrap();
-    let engine = left_to_itself().register(&definition).open().await.unwrap();
+    let engine = left_to_itself(&MemoryJournal::new()).register(&definition).open().await.unwrap();
     let began = Instant::now();
     completed(&engine.start(&definition, "k", 7).await.unwrap()).await;
     assert!(began.elapsed() < Duration::from_secs(90) + SOON, "{:?}", began.elapsed());
@@ -84,7 +85,7 @@ fn broken() -> Result<Definition<i64, i64>, BuildError> {
 #[tokio::test(start_paused = true)]
 async fn an_operators_decision_is_carried_out() {
     let definition = broken().unwrap();
-    let engine = left_to_itself().register(&definition).open().await.unwrap();
+    let engine = left_to_itself(&MemoryJournal::new()).register(&definition).open().await.unwrap();
     let began = Instant::now();
     let saga = engine.start(&definition, "k", 7).await.unwrap();
     dead_letters(&saga).await;
@@ -103,7 +104,7 @@ async fn a_signal_is_taken_in() {
         saga.returns(done)
     })
     .unwrap();
-    let engine = left_to_itself().register(&definition).open().await.unwrap();
+    let engine = left_to_itself(&MemoryJournal::new()).register(&definition).open().await.unwrap();
     let began = Instant::now();
     let saga = engine.start(&definition, "k", 7).await.unwrap();
     until("parked", async || {
@@ -113,4 +114,28 @@ async fn a_signal_is_taken_in() {
     engine.signal("waiting", "k", "said", &8_i64, "m-1").await.unwrap();
     assert_eq!(completed(&saga).await, 8);
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_process_sent_is_read_before_the_saga_ends() {
+    let definition = Definition::build("cancelled", 1, |saga, n| {
+        let work = step_fn(async |_, n: i64| {
+            tokio::time::sleep(SOON).await;
+            Ok(n)
+        });
+        let done = saga.query("work", work, n);
+        saga.returns(done)
+    })
+    .unwrap();
+    let inner = MemoryJournal::new();
+    let engine = left_to_itself(&inner).register(&definition).open().await.unwrap();
+    let other = Engine::builder(inner.clone()).register(&definition).client_only().open().await.unwrap();
+    let began = Instant::now();
+    let saga = engine.start(&definition, "k", 7).await.unwrap();
+    other.operator().cancel(saga.id(), "ann", "not wanted").await.unwrap();
+    // It came too late, and is kept all the same: with who, and why.
+    assert_eq!(completed(&saga).await, 7);
+    assert!(began.elapsed() < 2 * SOON, "{:?}", began.elapsed());
+    let turns = inner.load(&[saga.id()]).await.unwrap().remove(0).turns;
+    assert!(turns.iter().any(|turn| turn.body.contains("not wanted")), "{turns:?}");
 }
