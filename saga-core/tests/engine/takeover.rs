@@ -237,3 +237,31 @@ async fn a_worker_whose_lease_may_have_lapsed_begins_nothing() {
     assert_eq!(completed(&saga).await, 7);
     assert_eq!(world.log(), ["first", "second"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_lease_is_renewed_late_goes_on_with_its_sagas_then() {
+    let took = |secs: f64| {
+        step_fn(move |_, n: i64| async move {
+            tokio::time::sleep(Duration::from_secs_f64(secs)).await;
+            Ok(n)
+        })
+    };
+    let definition = Definition::build("late", 1, |saga, n| {
+        let first = saga.query("first", took(3.2), n);
+        let second = saga.query("second", took(0.1), first);
+        saga.returns(second)
+    })
+    .unwrap();
+    let journal = FaultJournal::new(MemoryJournal::new());
+    // Asked after one second and answered when the three of the lease are over for the worker, but not for the journal.
+    let late = Fault::AnsweredLate(Duration::from_millis(2_500));
+    journal.plan(Planned { method: "renew_lease", call: 0, fault: late });
+    let engine = engine_on(journal.clone()).register(&definition).open().await.unwrap();
+    let began = tokio::time::Instant::now();
+    let saga = engine.start(&definition, "k", 7).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(60), completed(&saga)).await;
+    assert_eq!(ended.expect("it is nobody else's, and goes on here"), 7);
+    assert!(journal.reached());
+    let took = began.elapsed();
+    assert!(took > Duration::from_millis(3_400) && took < Duration::from_secs(6), "{took:?}");
+}
