@@ -49,6 +49,7 @@ struct Plan {
     outage: bool,
     silent: bool,
     refused: Option<SagaId>,
+    refused_key: Option<String>,
 }
 
 /// Passes calls on to another journal, except those that are planned to fail; clones share the plan.
@@ -77,6 +78,11 @@ impl<J: Journal> FaultJournal<J> {
     /// Refuses all turns of this saga for good, and whatever batch they are in; or none any longer.
     pub fn refuse(&self, saga: Option<SagaId>) {
         self.locked().refused = saga;
+    }
+
+    /// Refuses to start a saga with this key, and whatever batch it is in; or none any longer.
+    pub fn refuse_start(&self, key: Option<&str>) {
+        self.locked().refused_key = key.map(str::to_owned);
     }
 
     /// Tells nobody of new work, like a journal without notifications; or does again.
@@ -190,7 +196,16 @@ impl<J: Journal> Journal for FaultJournal<J> {
     }
 
     async fn start(&self, lease: Option<Lease>, sagas: &[NewSaga]) -> Result<Vec<StartReceipt>, JournalError> {
-        self.pass("start", self.journal.start(lease, sagas)).await
+        let refused = self.locked().refused_key.clone().filter(|key| sagas.iter().any(|saga| saga.key == *key));
+        let start = async {
+            match refused {
+                Some(key) => {
+                    Err(JournalError::Corrupt { problem: format!("the start of {key} is refused, as planned") })
+                }
+                None => self.journal.start(lease, sagas).await,
+            }
+        };
+        self.pass("start", start).await
     }
 
     async fn append(&self, lease: Lease, turns: &[Turn]) -> Result<Vec<Appended>, JournalError> {

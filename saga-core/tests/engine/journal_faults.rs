@@ -133,6 +133,29 @@ async fn a_turn_that_is_refused_keeps_no_other_saga_and_is_tried_again_in_peace(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_start_that_is_refused_is_told_so_and_keeps_no_other() {
+    let definition = Definition::build("refused", 1, |saga, n| {
+        let done = saga.query("step", step_fn(async |_, n: i64| Ok(n)), n);
+        saga.returns(done)
+    })
+    .unwrap();
+    let journal = FaultJournal::new(MemoryJournal::new());
+    let engine = engine_on(journal.clone()).register(&definition).open().await.unwrap();
+    journal.refuse_start(Some("2"));
+    let before = journal.calls("start");
+    let keys: Vec<String> = (0..5).map(|n: i64| n.to_string()).collect();
+    let starts = keys.iter().zip(0..).map(|(key, n)| engine.start(&definition, key, n));
+    let started = futures_util::future::join_all(starts).await;
+    assert_eq!(journal.calls("start") - before, 1 + 5, "together, and then each by itself");
+    for (saga, n) in started.into_iter().zip(0..) {
+        match saga {
+            Ok(saga) => assert_eq!(completed(&saga).await, n),
+            Err(problem) => assert!(n == 2 && matches!(problem, StartError::Journal { .. }), "{n}: {problem}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_journal_that_panics_while_it_writes_costs_the_lease_and_no_saga() {
     for (method, calls) in [("start", 1), ("append", 5)] {
         for call in 0..calls {

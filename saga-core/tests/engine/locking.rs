@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use saga_core::journal::{MemoryJournal, SagaStatus};
+use saga_core::machine::Record;
 use saga_core::{BuildError, Definition, Locks, Source as _, StepError, step_fn};
 
 use saga_testkit::faults::{Fault, FaultJournal, Planned};
@@ -154,4 +155,16 @@ async fn a_saga_whose_locks_come_before_it_has_let_go_is_taken_up_once_it_has() 
         assert!(outcome.is_ok(), "nobody takes up the saga after append {call}");
         assert!(journal.reached());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_no_entity_waits_for_none() {
+    let definition = working(&Room::default(), MINUTE);
+    let engine = unhurried(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let began = tokio::time::Instant::now();
+    assert_eq!(completed(&engine.start(&definition, "k", (vec![], 1)).await.unwrap()).await, 1);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let turns = engine.history(engine.start(&definition, "k", (vec![], 1)).await.unwrap().id()).await.unwrap().unwrap();
+    let asks = turns.iter().flat_map(|turn| &turn.records).any(|record| matches!(record, Record::Locking { .. }));
+    assert!(!asks, "{turns:?}");
 }

@@ -46,6 +46,35 @@ async fn attempts_under_way_finish_and_the_rest_is_handed_back_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_that_stops_begins_nothing() {
+    let (world, journal) = (World::default(), MemoryJournal::new());
+    let step = |name: &'static str| {
+        let world = world.clone();
+        step_fn(move |_, n: i64| {
+            world.note(name);
+            async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok(n)
+            }
+        })
+    };
+    let definition = Definition::build("two", 1, |saga, input| {
+        let first = saga.query("first", step("first"), input);
+        let second = saga.query("second", step("second"), first);
+        saga.returns(second)
+    })
+    .unwrap();
+    let worker = engine(&journal).register(&definition).open().await.unwrap();
+    let saga = worker.start(&definition, "k", 1).await.unwrap();
+    until("begun", async || world.count("first") == 1).await;
+    worker.shutdown(Duration::from_secs(10)).await;
+    assert_eq!(world.log(), ["first"]);
+    let worker = engine(&journal).register(&definition).open().await.unwrap();
+    assert_eq!(completed(&worker.handle(&definition, saga.id())).await, 1);
+    assert_eq!(world.log(), ["first", "second"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_attempt_that_outlasts_the_grace_is_unknown_and_no_crash() {
     let (world, journal) = (World::default(), MemoryJournal::new());
     let definition = slow(&world, Duration::from_secs(3000));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use saga_core::journal::{End, SagaStatus};
+use saga_core::journal::{End, SagaHeader, SagaStatus};
 use saga_core::machine::Record;
 use saga_core::{Engine, IdempotencyKey, Kind, Op, SagaId};
 
@@ -21,6 +21,12 @@ pub(super) async fn judge(play: &Play) -> Result<BTreeMap<&'static str, u64>, Pr
         return Problem::err(Invariant::History, violation.to_string());
     }
     let sagas = read(play, &engine).await?;
+    for start in &play.stage.starts {
+        let is_it = |header: &SagaHeader| (&header.definition, &header.key) == (&start.definition, &start.key);
+        if !sagas.iter().any(|saga| is_it(&saga.summary.header)) {
+            return Err(lost(format!("{}/{} was started, and is not there", start.definition, start.key)));
+        }
+    }
     for saga in &sagas {
         if let Some(cast) = play.stage.casts.iter().find(|cast| cast.definition == saga.summary.header.definition) {
             alone(play, cast, saga)?;
