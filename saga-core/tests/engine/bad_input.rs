@@ -1,11 +1,16 @@
 //! Bad input gets a clear error before anything is written, and loses nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use saga_core::engine::{OpenError, StartError};
 use saga_core::journal::{Journal, MemoryJournal};
 use saga_core::machine::{AttentionReason, Resolution};
-use saga_core::{Compensation, Definition, Limits, Outcome, Step, StepContext, StepError, async_trait, step_fn};
+use saga_core::{
+    Compensation, Definition, Limits, Outcome, Source as _, Step, StepContext, StepError, async_trait, step_fn,
+};
 
-use super::support::{completed, dead_letters, engine, rolled_back};
+use super::support::{completed, dead_letters, engine, quick, rolled_back};
 
 fn echo(name: &str) -> Definition<String, String> {
     Definition::build(name, 1, |saga, input| {
@@ -165,4 +170,24 @@ async fn a_view_that_panics_stops_its_own_saga_alone() {
     assert_eq!(letters[0].reason, AttentionReason::Undecodable);
     assert!(letters[0].error.contains("unlucky"), "{}", letters[0].error);
     assert_eq!(completed(&engine.start(&definition, "b", 14).await.unwrap()).await, 14);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_input_that_is_another_one_the_second_time_is_sent_to_nobody() {
+    let (asked, sent) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicI64::new(0)));
+    let noted = sent.clone();
+    let definition = Definition::build("fickle", 1, |saga, n| {
+        let pay = step_fn(move |_, _: i64| {
+            noted.fetch_add(1, Ordering::SeqCst);
+            async { Err::<i64, _>(StepError::retry("no answer")) }
+        });
+        let price = n.map(move |n: i64| n + asked.fetch_add(1, Ordering::SeqCst));
+        let paid = saga.query("pay", pay, price).retry(quick());
+        saga.returns(paid)
+    })
+    .unwrap();
+    let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let letters = dead_letters(&engine.start(&definition, "k", 100).await.unwrap()).await;
+    assert_eq!(letters[0].reason, AttentionReason::InputChanged);
+    assert_eq!(sent.load(Ordering::SeqCst), 1, "under a key that is known with another price");
 }

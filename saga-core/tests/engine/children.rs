@@ -206,3 +206,13 @@ async fn a_worker_that_knows_the_child_alone_runs_it_for_its_parent() {
     assert_eq!(completed(&both.handle(&parent, saga.id())).await, 2);
     all_over(&both).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_parent_has_a_child_of_its_own() {
+    let definition = family(&World::default(), Fails::default());
+    let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let one = engine.start(&definition, "one", 1).await.unwrap();
+    let other = engine.start(&definition, "other", 100).await.unwrap();
+    assert_eq!(completed(&other).await - completed(&one).await, 99);
+    assert_eq!(engine.list(&ListFilter::default(), 10).await.unwrap().len(), 2 * 3);
+}
