@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use saga_core::engine::{OpenError, StartError};
 use saga_core::journal::{Journal, MemoryJournal};
 use saga_core::machine::{AttentionReason, Resolution};
 use saga_core::{
-    Compensation, Definition, Limits, Outcome, Source as _, Step, StepContext, StepError, async_trait, step_fn,
+    Compensation, Definition, Event, Limits, Locks, Outcome, Source as _, Step, StepContext, StepError, async_trait,
+    step_fn,
 };
+use saga_testkit::publisher::RecordingPublisher;
 
 use super::support::{completed, dead_letters, engine, quick, rolled_back};
 
@@ -190,4 +193,47 @@ async fn an_input_that_is_another_one_the_second_time_is_sent_to_nobody() {
     let letters = dead_letters(&engine.start(&definition, "k", 100).await.unwrap()).await;
     assert_eq!(letters[0].reason, AttentionReason::InputChanged);
     assert_eq!(sent.load(Ordering::SeqCst), 1, "under a key that is known with another price");
+}
+
+/// A topic, a header, how long the payload is, and entities.
+type Worked = (String, String, usize, Vec<String>);
+
+#[tokio::test(start_paused = true)]
+async fn what_a_step_works_out_has_limits_and_may_be_as_large_as_they_say() {
+    let definition = Definition::build("worked", 1, |saga, input| {
+        let event = |(topic, header, size, _): Worked| Event::new(topic, "x".repeat(size)).header("h", header);
+        saga.publish("tell", input.map(event));
+        let locks = saga.lock("lock", input.map(|(.., keys): Worked| keys), Duration::from_secs(60));
+        let done = saga.query("done", step_fn(async |_, locks: Locks| Ok(locks.iter().count())), locks);
+        saga.returns(done)
+    })
+    .unwrap();
+    let mut limits = Limits::default();
+    (limits.payload_max_bytes, limits.key_max_bytes, limits.items_max) = (200, 8, 3);
+    let engine = engine(&MemoryJournal::new())
+        .register(&definition)
+        .publisher(RecordingPublisher::new())
+        .limits(limits)
+        .open()
+        .await
+        .unwrap();
+    let keys = |long: usize, many: usize| (0..many).map(|nth| format!("{nth}{}", "k".repeat(long - 1))).collect();
+    let text = |long: usize| "t".repeat(long);
+    // Two of the bytes are its quotes.
+    let largest: Worked = (text(8), text(8), 198, keys(8, 3));
+    assert_eq!(completed(&engine.start(&definition, "largest", largest.clone()).await.unwrap()).await, 3);
+    let cases: [(Worked, &str); 8] = [
+        ((text(9), text(1), 1, vec![]), "the topic"),
+        (("t\u{7}".to_owned(), text(1), 1, vec![]), "the topic"),
+        ((text(1), text(9), 1, vec![]), "the header"),
+        ((text(1), "\n".to_owned(), 1, vec![]), "the header"),
+        ((text(1), text(1), 199, vec![]), "it has 201 bytes encoded, and payload_max_bytes is 200"),
+        ((text(1), text(1), 1, keys(1, 4)), "it locks 4 entities, and items_max is 3"),
+        ((text(1), text(1), 1, keys(9, 1)), "the entity"),
+        ((text(1), text(1), 1, vec!["\t".to_owned()]), "the entity"),
+    ];
+    for (nth, (worked, says)) in cases.into_iter().enumerate() {
+        let letters = dead_letters(&engine.start(&definition, &nth.to_string(), worked).await.unwrap()).await;
+        assert!(letters[0].error.starts_with(says), "{says}: {}", letters[0].error);
+    }
 }

@@ -135,3 +135,27 @@ async fn a_history_that_grows_past_its_limit_calls_a_human_and_names_the_limit()
     let letters = dead_letters(&saga).await;
     assert_eq!(letters[0].error, "busy; not tried again: turns_max (50) is reached");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_human_has_decided_waits_for_nobody_while_it_is_carried_out() {
+    let definition = Definition::build("slow", 1, |saga, n| {
+        let paid = saga.pivot("pay", step_fn(async |_, n: i64| Ok(n)), n);
+        let send = step_fn(async |cx: StepContext, n: i64| {
+            if cx.attempt() == 1 {
+                return Err(StepError::fatal("broken"));
+            }
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            Ok(n)
+        });
+        let sent = saga.retryable("send", send, paid);
+        saga.returns(sent)
+    })
+    .unwrap();
+    let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let saga = engine.start(&definition, "k", 7).await.unwrap();
+    dead_letters(&saga).await;
+    engine.operator().resolve(saga.id(), "send", Resolution::Retry, "ann", "mended").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(engine.dead_letters(10).await.unwrap().is_empty(), "somebody has seen to it");
+    assert_eq!(completed(&saga).await, 7);
+}
