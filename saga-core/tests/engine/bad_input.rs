@@ -184,15 +184,25 @@ async fn an_input_that_is_another_one_the_second_time_is_sent_to_nobody() {
             noted.fetch_add(1, Ordering::SeqCst);
             async { Err::<i64, _>(StepError::retry("no answer")) }
         });
-        let price = n.map(move |n: i64| n + asked.fetch_add(1, Ordering::SeqCst));
+        let hold = step_fn(async |_, n: i64| Ok(n)).compensate(async |_, _: i64, _: Outcome<i64>| {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            Ok(())
+        });
+        let held = saga.compensatable("hold", hold, n);
+        let price = held.map(move |n: i64| n + asked.fetch_add(1, Ordering::SeqCst));
         let paid = saga.query("pay", pay, price).retry(quick());
         saga.returns(paid)
     })
     .unwrap();
     let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
-    let letters = dead_letters(&engine.start(&definition, "k", 100).await.unwrap()).await;
-    assert_eq!(letters[0].reason, AttentionReason::InputChanged);
+    let saga = engine.start(&definition, "k", 100).await.unwrap();
+    assert_eq!(dead_letters(&saga).await[0].reason, AttentionReason::InputChanged);
     assert_eq!(sent.load(Ordering::SeqCst), 1, "under a key that is known with another price");
+    // Who turns the saga back has decided about it.
+    engine.operator().cancel(saga.id(), "ann", "not at that price").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(engine.dead_letters(10).await.unwrap().is_empty(), "while it still turns back");
+    rolled_back(&saga).await;
 }
 
 /// A topic, a header, how long the payload is, and entities.
