@@ -171,7 +171,7 @@ impl Play {
 
     async fn start(self: Arc<Self>, start: Start, after: Duration) {
         tokio::time::sleep(after).await;
-        let (ending, line) = self.ask(format!("starting {}", start.key), &*start.ask).await;
+        let (ending, line) = self.ask(format!("starting {}/{}", start.definition, start.key), &*start.ask).await;
         tokio::select! {
             biased;
             // Nobody is left to be told.
