@@ -14,6 +14,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("effects", include_str!("../migrations/0003_effects.sql")),
     ("fast path", include_str!("../migrations/0004_fast_path.sql")),
     ("claims", include_str!("../migrations/0005_claims.sql")),
+    ("plans", include_str!("../migrations/0006_plans.sql")),
 ];
 
 /// The newest schema version that this library knows.

@@ -65,9 +65,12 @@ impl<J: Journal> FaultJournal<J> {
         Self { journal, plan: Arc::default() }
     }
 
-    /// Plans one fault, in place of an earlier one, and starts counting calls anew.
+    /// Plans one fault, in place of an earlier one, and starts counting calls anew. An outage, silence and refusals
+    /// last on.
     pub fn plan(&self, planned: Planned) {
-        *self.locked() = Plan { planned: Some(planned), ..Plan::default() };
+        let mut plan = self.locked();
+        (plan.planned, plan.reached, plan.cancelled) = (Some(planned), false, false);
+        plan.calls.clear();
     }
 
     /// Makes every call fail before it is made, or lets them through again.
@@ -151,6 +154,12 @@ impl<J: Journal> FaultJournal<J> {
     }
 }
 
+/// The call is made unless it is refused for good.
+fn unless(refused: bool, method: &'static str) -> Result<(), JournalError> {
+    let refusal = || Err(JournalError::Corrupt { problem: format!("this {method} is refused, as planned") });
+    if refused { refusal() } else { Ok(()) }
+}
+
 fn lost(method: &'static str) -> JournalError {
     JournalError::unavailable(method, "the answer was lost, as planned")
 }
@@ -196,27 +205,19 @@ impl<J: Journal> Journal for FaultJournal<J> {
     }
 
     async fn start(&self, lease: Option<Lease>, sagas: &[NewSaga]) -> Result<Vec<StartReceipt>, JournalError> {
-        let refused = self.locked().refused_key.clone().filter(|key| sagas.iter().any(|saga| saga.key == *key));
+        let refused = self.locked().refused_key.as_ref().is_some_and(|key| sagas.iter().any(|saga| saga.key == *key));
         let start = async {
-            match refused {
-                Some(key) => {
-                    Err(JournalError::Corrupt { problem: format!("the start of {key} is refused, as planned") })
-                }
-                None => self.journal.start(lease, sagas).await,
-            }
+            unless(refused, "start")?;
+            self.journal.start(lease, sagas).await
         };
         self.pass("start", start).await
     }
 
     async fn append(&self, lease: Lease, turns: &[Turn]) -> Result<Vec<Appended>, JournalError> {
-        let refused = self.locked().refused.filter(|refused| turns.iter().any(|turn| turn.saga == *refused));
+        let refused = self.locked().refused.is_some_and(|saga| turns.iter().any(|turn| turn.saga == saga));
         let append = async {
-            match refused {
-                Some(saga) => {
-                    Err(JournalError::Corrupt { problem: format!("the turns of {saga} are refused, as planned") })
-                }
-                None => self.journal.append(lease, turns).await,
-            }
+            unless(refused, "append")?;
+            self.journal.append(lease, turns).await
         };
         self.pass("append", append).await
     }

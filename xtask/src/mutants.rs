@@ -12,7 +12,8 @@ const MUTANTS: Tool = Tool { command: "mutants", package: "cargo-mutants", insta
 #[derive(clap::Args)]
 pub(crate) struct Mutants {
     /// Only mutants whose names (see `--list`; each begins with its file) match one of these regular expressions.
-    /// Default: all in the files that the configuration names, for many hours.
+    /// (A few that take a field out of a struct run in any case: cargo-mutants does not filter those.) Default: all in
+    /// the files that the configuration names, for many hours.
     names: Vec<String>,
     /// Only this part of them: `0/8` is every eighth.
     #[arg(long, value_name = "K/N")]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use saga_core::journal::MemoryJournal;
 use saga_core::{
@@ -124,6 +125,44 @@ async fn effects_that_come_after_their_compensation_are_counted() {
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert!(*asked.lock().unwrap() >= 2, "it was looked for");
     assert_eq!(counted(&snapshotter, "saga_late_effects_total"), Some(DebugValue::Counter(1)));
+}
+
+/// Has no counter for sagas that have completed.
+struct Faulty;
+
+impl Recorder for Faulty {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        assert_ne!(key.name(), "saga_completed_total", "a defect of the host's");
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_saga_hears_of_its_end_though_what_counts_it_panics() {
+    let _installed = metrics::set_default_local_recorder(&Faulty);
+    let definition = Definition::build("counted", 1, |saga, n| {
+        let done = saga.query("step", step_fn(async |_, n: i64| Ok(n)), n);
+        saga.returns(done)
+    })
+    .unwrap();
+    let engine = engine(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let saga = engine.start(&definition, "k", 7).await.unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(60), completed(&saga)).await;
+    assert_eq!(told.expect("it is over, and that is told"), 7);
 }
 
 fn counted(snapshotter: &Snapshotter, name: &str) -> Option<DebugValue> {
