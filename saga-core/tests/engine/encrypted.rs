@@ -472,3 +472,29 @@ async fn a_signal_that_comes_too_late_stays_sealed_before_the_human_who_looks_at
     until("two dead letters", async || engine.dead_letters(10).await.unwrap().len() == 2).await;
     assert!(!dump(&journal).contains(MARKER), "{}", dump(&journal));
 }
+
+#[tokio::test(start_paused = true)]
+async fn each_child_is_sealed_by_its_own_codec() {
+    let child = |name: &str| {
+        Definition::build(name, 1, |saga, text: InputHandle<'_, String>| {
+            let done = saga.query("read", step_fn(async |_, text: String| Ok(text.len())), text);
+            saga.returns(done)
+        })
+        .unwrap()
+    };
+    let (open, secret) = (child("open"), sealed(&child("secret"), ring("k1", 1)));
+    let parent = Definition::build("parent", 1, |saga, text: InputHandle<'_, String>| {
+        let length = saga.child("first", &open, text.map(|_: String| "nothing".to_owned()));
+        let both = saga.child("second", &secret, (length, text).map(|(_, text): (usize, String)| text));
+        saga.returns(both)
+    })
+    .unwrap();
+    let journal = MemoryJournal::new();
+    let engine = engine(&journal).register(&sealed(&parent, ring("k1", 1))).open().await.unwrap();
+    assert_eq!(
+        completed(&engine.start(&sealed(&parent, ring("k1", 1)), "k", MARKER.to_owned()).await.unwrap()).await,
+        12
+    );
+    assert!(!dump(&journal).contains(MARKER), "{}", dump(&journal));
+    assert!(dump(&journal).contains("nothing"), "what the first child has is not sealed");
+}

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use saga_core::journal::{MemoryJournal, SagaStatus};
 use saga_core::machine::Record;
-use saga_core::{BuildError, Definition, Locks, Source as _, StepError, step_fn};
+use saga_core::{
+    BuildError, Compensation, Definition, Locks, Outcome, Probe, RetryPolicy, Source as _, Step, StepContext,
+    StepError, async_trait, step_fn,
+};
 
 use saga_testkit::faults::{Fault, FaultJournal, Planned};
 
@@ -90,6 +93,78 @@ async fn locks_that_do_not_come_in_time_turn_the_saga_back() {
     let second = engine.start(&definition, "2", (keys(&["a"]), 1)).await.unwrap();
     assert!(rolled_back(&second).await.contains("not locked in time"));
     completed(&first).await;
+    assert_eq!(engine.operator().locks(10).await.unwrap(), []);
+}
+
+/// Waits for both entities for at most five seconds, and takes twenty to turn back.
+fn impatient() -> Definition<Vec<String>, ()> {
+    Definition::build("impatient", 1, |saga, entities| {
+        let hold = step_fn(async |_, _: Vec<String>| Ok(())).compensate(async |_, _, _: Outcome<()>| {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            Ok(())
+        });
+        saga.compensatable("hold", hold, entities);
+        let locks = saga.lock("entities", entities, Duration::from_secs(5));
+        let done = saga.query("work", step_fn(async |_, _: Locks| Ok(())), locks);
+        saga.returns(done)
+    })
+    .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_waited_in_vain_leaves_the_line_before_it_has_turned_back() {
+    let (others, impatient) = (working(&Room::default(), MINUTE), impatient());
+    let engine = engine(&MemoryJournal::new()).register(&others).register(&impatient).open().await.unwrap();
+    let first = engine.start(&others, "first", (keys(&["a"]), 10)).await.unwrap();
+    until("the first is inside", async || engine.operator().locks(10).await.unwrap().len() == 1).await;
+    let gives_up = engine.start(&impatient, "gives up", keys(&["a", "b"])).await.unwrap();
+    until("the second waits for it", async || engine.operator().locks(10).await.unwrap().len() == 3).await;
+    let third = engine.start(&others, "third", (keys(&["b"]), 1)).await.unwrap();
+    let began = tokio::time::Instant::now();
+    completed(&third).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "the third waited for {:?}", began.elapsed());
+    completed(&first).await;
+    assert_eq!(engine.status(gives_up.id()).await.unwrap().unwrap().status, SagaStatus::Running);
+    assert!(rolled_back(&gives_up).await.contains("not locked in time"));
+}
+
+/// Nobody can tell whether it has happened.
+struct Vague;
+
+#[async_trait]
+impl Step for Vague {
+    type Input = Locks;
+    type Output = ();
+
+    async fn run(&self, _: &StepContext, _: Locks) -> Result<(), StepError> {
+        Err(StepError::retry("no answer"))
+    }
+
+    async fn probe(&self, _: &StepContext, _: Locks) -> Result<Probe<()>, StepError> {
+        Ok(Probe::Unknown)
+    }
+}
+
+#[async_trait]
+impl Compensation for Vague {
+    async fn compensate(&self, _: &StepContext, _: Locks, _: Outcome<()>) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_that_is_rolled_back_and_only_watched_has_given_up_its_locks() {
+    let definition = Definition::build("watched", 1, |saga, entities| {
+        let locks = saga.lock("entities", entities, MINUTE);
+        let held = saga.compensatable("hold", Vague, locks).retry(RetryPolicy::never());
+        let held = held.watch_for_late_effects(48 * 60 * MINUTE);
+        saga.returns(held)
+    })
+    .unwrap();
+    let engine = unhurried(&MemoryJournal::new()).register(&definition).open().await.unwrap();
+    let saga = engine.start(&definition, "k", keys(&["a"])).await.unwrap();
+    rolled_back(&saga).await;
+    assert_eq!(engine.status(saga.id()).await.unwrap().unwrap().status, SagaStatus::Watching);
     assert_eq!(engine.operator().locks(10).await.unwrap(), []);
 }
 
