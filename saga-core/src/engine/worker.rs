@@ -26,8 +26,8 @@ const CLAIM_MAX: usize = 500;
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 /// How much of that its last events may take: a broker that does not answer keeps no saga from being handed back.
 const PUBLISHING_MAX: Duration = Duration::from_secs(3);
-/// How often to look for leases that have lapsed, at least: what the sagas of a worker that crashed wait beyond its
-/// lease.
+/// How often to look for leases that have lapsed, where polls are not rarer: what the sagas of a worker that crashed
+/// wait beyond its lease.
 const FENCE_EVERY: Duration = Duration::from_secs(1);
 
 /// Opens the first lease and starts the worker's loops.

@@ -18,6 +18,7 @@ mod keys;
 mod late;
 mod locking;
 mod observed;
+mod outages;
 mod prompt;
 mod publishing;
 mod retry_now;

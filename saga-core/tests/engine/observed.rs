@@ -14,7 +14,9 @@ use saga_core::{
 
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use super::support::{completed, dead_letters, engine, quick, rolled_back, unhurried};
+use saga_testkit::faults::FaultJournal;
+
+use super::support::{completed, dead_letters, engine, engine_on, quick, rolled_back, unhurried};
 
 #[tokio::test(start_paused = true)]
 async fn the_metrics_say_what_happened() {
@@ -54,6 +56,40 @@ async fn the_metrics_say_what_happened() {
         assert!(names.contains(name), "{name} is missing from {names:?}");
     }
     assert!(!names.iter().any(|name| name.contains("_late_")), "nothing came late: {names:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sagas_that_are_taken_over_from_a_dead_worker_are_counted_and_no_others() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let definition = Definition::build("taken-over", 1, |saga, n| {
+        let done = saga.query(
+            "long",
+            step_fn(async |_, n: i64| {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                Ok(n)
+            }),
+            n,
+        );
+        saga.returns(done)
+    })
+    .unwrap();
+    let shared = MemoryJournal::new();
+    let dead = FaultJournal::new(shared.clone());
+    let dying = engine_on(dead.clone()).register(&definition).open().await.unwrap();
+    let client = engine(&shared).register(&definition).client_only().open().await.unwrap();
+    // One is claimed as everybody's, and ends.
+    completed(&client.start(&definition, "claimed", 1).await.unwrap()).await;
+    assert_eq!(counted(&snapshotter, "saga_taken_over_total"), None);
+    let sagas = [dying.start(&definition, "a", 2).await.unwrap(), dying.start(&definition, "b", 3).await.unwrap()];
+    dead.outage(true);
+    drop(dying);
+    let heir = engine(&shared).register(&definition).open().await.unwrap();
+    for saga in sagas {
+        completed(&heir.handle(&definition, saga.id())).await;
+    }
+    assert_eq!(counted(&snapshotter, "saga_taken_over_total"), Some(DebugValue::Counter(2)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -356,3 +356,36 @@ async fn past_the_point_of_no_return_a_cancellation_is_refused_with_the_reason()
     let refused = engine.operator().cancel(saga.id(), "ann", "much too late").await.unwrap_err();
     assert!(refused.to_string().contains("Completed"), "{refused}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_of_another_process_reaches_a_saga_that_is_busy_with_something_else() {
+    let journal = MemoryJournal::new();
+    let definition = Definition::build("busy", 1, |saga, n: InputHandle<'_, i64>| {
+        let long = step_fn(async |_, n: i64| {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            Ok(n)
+        });
+        saga.parallel(|group| {
+            group.branch(|saga| saga.query("long", long, n));
+            group.branch(|saga| {
+                let paid = saga.wait_for::<i64, _>("payment", "paid", n.map(|_: i64| Some(HOUR)));
+                saga.query("thank", step_fn(async |_, _: Option<i64>| Ok(0)), paid)
+            });
+        });
+        saga.returns(())
+    })
+    .unwrap();
+    let worker = engine(&journal).register(&definition).open().await.unwrap();
+    let sender = Engine::builder(journal).register(&definition).client_only().open().await.unwrap();
+    let saga = worker.start(&definition, "k", 0).await.unwrap();
+    let thanked = async || {
+        let turns = worker.history(saga.id()).await.unwrap().unwrap();
+        format!("{turns:?}").contains("thank")
+    };
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(!thanked().await);
+    assert_eq!(sender.signal("busy", "k", "paid", &42_i64, "evt-1").await.unwrap(), Signalled::Accepted);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(thanked().await, "it hears of the payment while the other branch works");
+    completed(&saga).await;
+}

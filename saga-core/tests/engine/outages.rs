@@ -1,0 +1,111 @@
+//! While the journal is out of reach, and after: workers ask again with measure, and leave each other their sagas.
+
+use std::time::Duration;
+
+use saga_core::journal::MemoryJournal;
+use saga_core::{Definition, step_fn};
+use saga_testkit::faults::FaultJournal;
+use tokio::time::{Instant, sleep};
+
+use super::support::{World, completed, engine_on, until};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Works for so many seconds.
+fn working(world: &World) -> Definition<u64, u64> {
+    let world = world.clone();
+    let work = step_fn(move |cx, seconds: u64| {
+        world.apply(&cx);
+        async move {
+            sleep(SECOND * u32::try_from(seconds).unwrap()).await;
+            Ok(seconds)
+        }
+    });
+    Definition::build("working", 1, |saga, seconds| {
+        let worked = saga.query("work", work, seconds).timeout(SECOND * 1_000);
+        saga.returns(worked)
+    })
+    .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_renewed_soon_after_an_outage_and_not_a_third_of_its_span_later() {
+    let (journal, world) = (FaultJournal::new(MemoryJournal::new()), World::default());
+    let definition = working(&world);
+    let engine = engine_on(journal.clone()).lease_ttl(SECOND * 60).register(&definition).open().await.unwrap();
+    // Renewed after 20 seconds, and so not valid for long beyond 70; the renewal of after 40 fails.
+    sleep(SECOND * 35).await;
+    journal.outage(true);
+    sleep(SECOND * 10).await;
+    journal.outage(false);
+    sleep(SECOND * 2).await;
+    // Renewed after 46 seconds at the latest, and valid until 96 at least.
+    sleep(SECOND * 17).await;
+    journal.outage(true);
+    sleep(SECOND * 11).await;
+    journal.outage(false);
+    let began = Instant::now();
+    completed(&engine.start(&definition, "k", 0).await.unwrap()).await;
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    assert_eq!(journal.calls("open_lease"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_for_all_nobody_is_called_dead_before_it_could_renew() {
+    let (shared, world) = (MemoryJournal::new(), World::default());
+    let definition = working(&world);
+    let (one, other) = (FaultJournal::new(shared.clone()), FaultJournal::new(shared));
+    let working = engine_on(one.clone()).register(&definition).open().await.unwrap();
+    let saga = working.start(&definition, "k", 60).await.unwrap();
+    until("its step is under way", async || world.count("work") == 1).await;
+    let idle = engine_on(other.clone()).register(&definition).open().await.unwrap();
+    one.outage(true);
+    other.outage(true);
+    sleep(SECOND * 20).await;
+    // The idle one is back a second earlier. The lease of the other has lapsed, which is nobody's fault.
+    other.outage(false);
+    sleep(SECOND).await;
+    one.outage(false);
+    completed(&saga).await;
+    assert_eq!(world.log(), ["work #1"], "no step was begun again");
+    assert_eq!((one.calls("open_lease"), other.calls("open_lease")), (1, 1));
+    drop(idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_is_out_of_reach_is_asked_about_once_a_second() {
+    let (journal, world) = (FaultJournal::new(MemoryJournal::new()), World::default());
+    let engine = engine_on(journal.clone()).register(&working(&world)).lease_ttl(SECOND * 600).open().await.unwrap();
+    sleep(SECOND * 60).await;
+    assert!((59..=62).contains(&journal.calls("fence_lapsed")), "{}", journal.calls("fence_lapsed"));
+    journal.outage(true);
+    // What it owns comes before what it could claim.
+    let before = journal.calls("owned");
+    sleep(SECOND * 100).await;
+    let asked = journal.calls("owned") - before;
+    // With the jitter, half a second to a second apart.
+    assert!((90..=220).contains(&asked), "{asked}");
+    journal.outage(false);
+    sleep(SECOND * 2).await;
+    completed(&engine.start(&working(&world), "k", 1).await.unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_workers_sagas_are_taken_over_one_claim_after_the_other() {
+    let (shared, world) = (MemoryJournal::new(), World::default());
+    let definition = working(&world);
+    let dead = FaultJournal::new(shared.clone());
+    let dying = engine_on(dead.clone()).register(&definition).open().await.unwrap();
+    for nth in 0..1_200 {
+        dying.start(&definition, &nth.to_string(), 900).await.unwrap();
+    }
+    until("all are under way", async || world.count("work #1") == 1_200).await;
+    dead.outage(true);
+    drop(dying);
+    let journal = FaultJournal::new(shared);
+    journal.silent(true);
+    let _heir = engine_on(journal.clone()).poll_interval(SECOND * 10).register(&definition).open().await.unwrap();
+    until("some are taken over", async || world.count("work #2") > 0).await;
+    sleep(SECOND * 2).await;
+    assert_eq!(world.count("work #2"), 1_200, "the rest would have waited for the next look");
+}
