@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use saga_core::journal::MemoryJournal;
-use saga_core::{Definition, Limits, step_fn};
+use saga_core::{Definition, Engine, Limits, step_fn};
 
 use super::support::{completed, engine, unhurried};
 
@@ -14,8 +14,17 @@ use super::support::{completed, engine, unhurried};
 const WORK: Duration = Duration::from_millis(100);
 
 fn counted(name: &str, inside: &Arc<AtomicUsize>, most: &Arc<AtomicUsize>) -> Definition<i64, i64> {
+    counted_version(name, 1, inside, most)
+}
+
+fn counted_version(
+    name: &str,
+    version: u32,
+    inside: &Arc<AtomicUsize>,
+    most: &Arc<AtomicUsize>,
+) -> Definition<i64, i64> {
     let (inside, most) = (inside.clone(), most.clone());
-    Definition::build(name, 1, |saga, n| {
+    Definition::build(name, version, |saga, n| {
         let work = step_fn(move |_, n: i64| {
             let (inside, most) = (inside.clone(), most.clone());
             async move {
@@ -74,4 +83,33 @@ async fn no_more_sagas_of_a_definition_are_in_flight_than_it_allows_and_all_get_
     }
     assert_eq!(most.load(Ordering::SeqCst), 3);
     assert_eq!(most_others.load(Ordering::SeqCst), 20, "one definition's limit is no other's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_definition_with_a_limit_has_a_room_of_its_own_and_its_versions_share_it() {
+    let (small, large) = ((Arc::default(), Arc::default()), (Arc::default(), Arc::default()));
+    let (narrow, wider) = (counted("narrow", &small.0, &small.1), counted("wider", &large.0, &large.1));
+    let second = counted_version("wider", 2, &large.0, &large.1);
+    let journal = MemoryJournal::new();
+    let client = Engine::builder(journal.clone()).register(&narrow).register(&wider).register(&second);
+    let client = client.client_only().open().await.unwrap();
+    let (mut narrows, mut widers) = (Vec::new(), Vec::new());
+    for n in 0..8 {
+        narrows.push(client.start(&narrow, &n.to_string(), n).await.unwrap());
+        let version = if n % 2 == 0 { &wider } else { &second };
+        widers.push(client.start(version, &n.to_string(), n).await.unwrap());
+    }
+    let began = tokio::time::Instant::now();
+    let worker = engine(&journal).register(&narrow).register(&wider).register(&second);
+    let worker = worker.at_once(&narrow, NonZeroUsize::MIN).at_once(&wider, NonZeroUsize::new(4).unwrap());
+    let _worker = worker.open().await.unwrap();
+    for saga in &widers {
+        completed(saga).await;
+    }
+    assert!(began.elapsed() < 3 * WORK, "four at a time: {:?}", began.elapsed());
+    for saga in &narrows {
+        completed(saga).await;
+    }
+    assert!(began.elapsed() >= 8 * WORK, "one at a time: {:?}", began.elapsed());
+    assert_eq!((small.1.load(Ordering::SeqCst), large.1.load(Ordering::SeqCst)), (1, 4));
 }
