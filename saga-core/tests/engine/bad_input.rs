@@ -8,8 +8,8 @@ use saga_core::engine::{OpenError, StartError};
 use saga_core::journal::{Journal, MemoryJournal};
 use saga_core::machine::{AttentionReason, Resolution};
 use saga_core::{
-    Compensation, Definition, Event, Limits, Locks, Outcome, Source as _, Step, StepContext, StepError, async_trait,
-    step_fn,
+    Compensation, Definition, Event, Limits, Locks, Op, Outcome, Probe, RetryPolicy, Source as _, Step, StepContext,
+    StepError, async_trait, step_fn,
 };
 use saga_testkit::publisher::RecordingPublisher;
 
@@ -245,5 +245,52 @@ async fn what_a_step_works_out_has_limits_and_may_be_as_large_as_they_say() {
     for (nth, (worked, says)) in cases.into_iter().enumerate() {
         let letters = dead_letters(&engine.start(&definition, &nth.to_string(), worked).await.unwrap()).await;
         assert!(letters[0].error.starts_with(says), "{says}: {}", letters[0].error);
+    }
+}
+
+/// Does not answer, and could be asked about.
+struct Silent;
+
+#[async_trait]
+impl Step for Silent {
+    type Input = i64;
+    type Output = i64;
+
+    async fn run(&self, _: &StepContext, _: i64) -> Result<i64, StepError> {
+        Err(StepError::retry("no answer"))
+    }
+
+    async fn probe(&self, _: &StepContext, n: i64) -> Result<Probe<i64>, StepError> {
+        Ok(Probe::Applied(n))
+    }
+}
+
+#[async_trait]
+impl Compensation for Silent {
+    async fn compensate(&self, _: &StepContext, _: i64, _: Outcome<i64>) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_cannot_be_asked_about_keeps_the_saga_from_going_the_way_that_it_goes() {
+    let fickle = || {
+        let asked = AtomicI64::new(0);
+        move |n: i64| n + asked.fetch_add(1, Ordering::SeqCst)
+    };
+    let forward = Definition::build("forward", 1, |saga, n| {
+        let taken = saga.pivot("take", Silent, n.map(fickle())).retry(RetryPolicy::never());
+        saga.returns(taken)
+    })
+    .unwrap();
+    let back = Definition::build("back", 1, |saga, n| {
+        let held = saga.compensatable("hold", Silent, n.map(fickle())).retry(RetryPolicy::never());
+        saga.returns(held)
+    })
+    .unwrap();
+    let engine = engine(&MemoryJournal::new()).register(&forward).register(&back).open().await.unwrap();
+    for (definition, waits) in [(forward, Op::Run), (back, Op::Compensate)] {
+        let letters = dead_letters(&engine.start(&definition, "k", 1).await.unwrap()).await;
+        assert_eq!((letters[0].reason, letters[0].op), (AttentionReason::InputChanged, waits), "{}", definition.name());
     }
 }

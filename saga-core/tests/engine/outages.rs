@@ -109,3 +109,39 @@ async fn a_dead_workers_sagas_are_taken_over_one_claim_after_the_other() {
     sleep(SECOND * 2).await;
     assert_eq!(world.count("work #2"), 1_200, "the rest would have waited for the next look");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_stops_during_an_outage_hands_its_sagas_back_after_it() {
+    let (shared, world) = (MemoryJournal::new(), World::default());
+    let definition = working(&world);
+    let journal = FaultJournal::new(shared.clone());
+    let stops = engine_on(journal.clone()).lease_ttl(SECOND * 600).register(&definition).open().await.unwrap();
+    let saga = stops.start(&definition, "k", 10).await.unwrap().id();
+    until("its step is under way", async || world.count("work") == 1).await;
+    let heir = engine_on(shared).register(&definition).open().await.unwrap();
+    let began = Instant::now();
+    let outage = async {
+        journal.outage(true);
+        sleep(SECOND * 2).await;
+        journal.outage(false);
+    };
+    tokio::join!(stops.shutdown(Duration::ZERO), outage);
+    completed(&heir.handle(&definition, saga)).await;
+    assert!(began.elapsed() < SECOND * 20, "nobody waits for the lease to lapse: {:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_has_lost_its_lease_stops_at_once() {
+    let (shared, world) = (MemoryJournal::new(), World::default());
+    let definition = working(&world);
+    let journal = FaultJournal::new(shared.clone());
+    let fenced = engine_on(journal.clone()).register(&definition).open().await.unwrap();
+    journal.outage(true);
+    let other = engine_on(shared).register(&definition).open().await.unwrap();
+    sleep(SECOND * 10).await;
+    journal.outage(false);
+    let began = Instant::now();
+    fenced.shutdown(SECOND * 60).await;
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    completed(&other.start(&definition, "k", 1).await.unwrap()).await;
+}
