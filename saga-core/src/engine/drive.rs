@@ -100,8 +100,10 @@ impl Driver {
     /// As [`Driver::spawn`], in the caller's task. (No `async fn`, which would keep room for the future twice.)
     pub(crate) fn run_guarded(self, permit: OwnedSemaphorePermit) -> impl Future<Output = ()> + Send {
         let (inner, id) = (self.inner.clone(), self.saga.id);
+        // Now, and not when the task first runs: the next claim may come before, and counts the places that are left.
+        let room = inner.rooms.try_enter(&self.saga.blueprint.name);
         // What runs has gone by then, so that the saga is let go before the worker looks for it.
-        AssertUnwindSafe(self.run(permit)).catch_unwind().map(move |ran| {
+        AssertUnwindSafe(self.run(permit, room)).catch_unwind().map(move |ran| {
             if let Err(panic) = ran {
                 error!(saga.id = %id, panic = panic_message(&*panic), "the driver panicked; taking the saga up anew");
                 inner.watchers.forget(id);
@@ -110,11 +112,16 @@ impl Driver {
         })
     }
 
-    /// Runs the saga until it ends, is parked, or is lost. `permit` is its slot among the sagas in
-    /// flight; it is given up while the saga only waits.
-    async fn run(mut self, permit: OwnedSemaphorePermit) {
+    /// Runs the saga until it ends, is parked, or is lost. `slot` is its slot among the sagas in
+    /// flight, `room` its place among those of its definition, if that has a limit and there was one; they are given
+    /// up while the saga only waits.
+    async fn run(mut self, slot: OwnedSemaphorePermit, room: Option<OwnedSemaphorePermit>) {
         let definition = self.saga.blueprint.name.clone();
-        let mut permit = Some((permit, self.inner.rooms.enter(&definition).await));
+        let room = match room {
+            Some(room) => Some(room),
+            None => self.inner.rooms.enter(&definition).await,
+        };
+        let mut permit = Some((slot, room));
         loop {
             let span = info_span!(
                 "saga.run",

@@ -23,6 +23,11 @@ impl Rooms {
         self.0.get(definition).map(|room| room.available_permits())
     }
 
+    /// A place for a saga of the definition if there is one now; none when it has no limit of its own, either.
+    pub(crate) fn try_enter(&self, definition: &str) -> Option<OwnedSemaphorePermit> {
+        self.0.get(definition)?.clone().try_acquire_owned().ok()
+    }
+
     /// A place for a saga of the definition, once there is one; none when it has no limit of its own.
     pub(crate) async fn enter(&self, definition: &str) -> Option<OwnedSemaphorePermit> {
         self.0.get(definition)?.clone().acquire_owned().await.ok()

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use saga_core::journal::MemoryJournal;
-use saga_core::{Definition, step_fn};
-use saga_testkit::faults::FaultJournal;
+use saga_core::{Definition, Engine, Limits, step_fn};
+use saga_testkit::faults::{Fault, FaultJournal, Planned};
 use tokio::time::{Instant, sleep};
 
 use super::support::{World, completed, engine_on, until};
@@ -33,16 +33,15 @@ async fn a_lease_is_renewed_soon_after_an_outage_and_not_a_third_of_its_span_lat
     let (journal, world) = (FaultJournal::new(MemoryJournal::new()), World::default());
     let definition = working(&world);
     let engine = engine_on(journal.clone()).lease_ttl(SECOND * 60).register(&definition).open().await.unwrap();
-    // Renewed after 20 seconds, and so not valid for long beyond 70; the renewal of after 40 fails.
+    // Renewed after 20 seconds, and so not valid beyond 80; the renewal of after 40 fails.
     sleep(SECOND * 35).await;
     journal.outage(true);
     sleep(SECOND * 10).await;
     journal.outage(false);
-    sleep(SECOND * 2).await;
-    // Renewed after 46 seconds at the latest, and valid until 96 at least.
-    sleep(SECOND * 17).await;
+    // Renewed after 46 seconds at the latest, and so valid until 90 at least, whatever comes now.
+    sleep(SECOND * 3).await;
     journal.outage(true);
-    sleep(SECOND * 11).await;
+    sleep(SECOND * 30).await;
     journal.outage(false);
     let began = Instant::now();
     completed(&engine.start(&definition, "k", 0).await.unwrap()).await;
@@ -144,4 +143,25 @@ async fn a_worker_that_has_lost_its_lease_stops_at_once() {
     fenced.shutdown(SECOND * 60).await;
     assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
     completed(&other.start(&definition, "k", 1).await.unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_sagas_that_are_found_claimed_as_many_are_taken_up_as_there_are_slots_and_then_the_rest() {
+    let (shared, world) = (MemoryJournal::new(), World::default());
+    let definition = working(&world);
+    let client = Engine::builder(shared.clone()).register(&definition).client_only().open().await.unwrap();
+    let one = client.start(&definition, "one", 0).await.unwrap();
+    let other = client.start(&definition, "other", 0).await.unwrap();
+    let journal = FaultJournal::new(shared);
+    journal.plan(Planned { method: "claim", call: 0, fault: Fault::After });
+    let mut limits = Limits::default();
+    limits.in_flight_max = 2;
+    let worker = engine_on(journal.clone()).limits(limits).register(&definition).open().await.unwrap();
+    until("they are claimed, and the answer is lost", async || journal.reached()).await;
+    // Before the worker compares, one of its two slots is taken.
+    let long = worker.start(&definition, "long", 30).await.unwrap();
+    let both = async { (completed(&one).await, completed(&other).await) };
+    tokio::time::timeout(SECOND * 5, both).await.expect("both are taken up");
+    assert_eq!(world.log().len(), 3, "each once: {:?}", world.log());
+    completed(&long).await;
 }

@@ -102,7 +102,9 @@ async fn each_definition_with_a_limit_has_a_room_of_its_own_and_its_versions_sha
     let began = tokio::time::Instant::now();
     let worker = engine(&journal).register(&narrow).register(&wider).register(&second);
     let worker = worker.at_once(&narrow, NonZeroUsize::MIN).at_once(&wider, NonZeroUsize::new(4).unwrap());
-    let _worker = worker.open().await.unwrap();
+    let worker = worker.open().await.unwrap();
+    tokio::time::sleep(WORK / 2).await;
+    assert_eq!(worker.in_flight(), 5, "one and four: others may have what finds no room here");
     for saga in &widers {
         completed(saga).await;
     }
