@@ -39,7 +39,13 @@ pub(super) async fn connect(url: &str, writers: usize) -> Result<Vec<PgConnectio
     if !there {
         connection.execute(SCHEMA).await?;
     }
-    let pinned = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+    let pinned = [
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        // Otherwise each small batch would be planned anew, for its very arrays.
+        ("plan_cache_mode", "force_generic_plan"),
+    ];
     let options = url.parse::<PgConnectOptions>()?.options(pinned).disable_statement_logging();
     let mut connections = Vec::with_capacity(writers);
     for _ in 0..writers {
