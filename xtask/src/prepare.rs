@@ -15,8 +15,9 @@ use crate::failure::Failure;
 const CLUSTER_CONFIG: &str = "/etc/postgresql-common/createcluster.conf";
 const NO_CLUSTER: &str = "create_main_cluster = false";
 
-/// Where a service is kept from being started, and what by.
+/// Where services are kept from being started, and what by.
 const NATS_UNIT: &str = "/etc/systemd/system/nats-server.service";
+const PGBOUNCER_UNIT: &str = "/etc/systemd/system/pgbouncer.service";
 const NOWHERE: &str = "/dev/null";
 
 /// Returns once there is all that the tests need.
@@ -26,8 +27,8 @@ pub(crate) fn run() -> Result<(), Failure> {
 }
 
 /// What campaigns need beside servers: the Debian package, and a file of it.
-/// `pgbouncer` is not among them: its package starts a server.
-const TOOLS: [(&str, &[&str]); 2] = [
+const TOOLS: [(&str, &[&str]); 3] = [
+    (PGBOUNCER, &["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]),
     ("strace", &["/usr/bin/strace"]),
     (
         "libfaketime",
@@ -41,13 +42,21 @@ const TOOLS: [(&str, &[&str]); 2] = [
     ),
 ];
 
+/// Its package starts a server, unless that is prevented.
+const PGBOUNCER: &str = "pgbouncer";
+
 /// Installs what campaigns need, where that can be done. What is missing then, the class that needs it names: it
 /// fails, and no other does.
 pub(crate) fn campaigns() -> Result<(), Failure> {
     let missing = |files: &[&str]| !files.iter().any(|file| Path::new(file).exists());
-    let packages: Vec<&str> = TOOLS.iter().filter(|(_, files)| missing(files)).map(|(package, _)| *package).collect();
+    let mut packages: Vec<&str> =
+        TOOLS.iter().filter(|(_, files)| missing(files)).map(|(package, _)| *package).collect();
     if packages.is_empty() || !is_root() || !has_apt() {
         return Ok(());
+    }
+    let unprepared = |source| Failure::Unprepared { package: PGBOUNCER, source };
+    if packages.contains(&PGBOUNCER) && !is_masked(Path::new(PGBOUNCER_UNIT)).map_err(unprepared)? {
+        packages.retain(|package| *package != PGBOUNCER);
     }
     println!("\n==> installing {}", packages.join(", "));
     // A package list that cannot be refreshed may still do.
@@ -80,7 +89,7 @@ fn nats() -> Result<(), Failure> {
         return Ok(());
     }
     let unprepared = |source| Failure::Unprepared { package: "nats-server", source };
-    if !is_root() || !has_apt() || !is_masked().map_err(unprepared)? {
+    if !is_root() || !has_apt() || !is_masked(Path::new(NATS_UNIT)).map_err(unprepared)? {
         return Err(Failure::NoNats);
     }
     println!("\n==> installing nats-server: no server binary found");
@@ -94,8 +103,7 @@ fn nats() -> Result<(), Failure> {
 
 /// Keeps the package from starting a server of its own. False when the machine is set up to have one,
 /// which is not for a chore to change.
-fn is_masked() -> io::Result<bool> {
-    let unit = Path::new(NATS_UNIT);
+fn is_masked(unit: &Path) -> io::Result<bool> {
     if let Some(dir) = unit.parent() {
         fs::create_dir_all(dir)?;
     }
