@@ -26,6 +26,9 @@ pub(crate) fn run() -> Result<(), Failure> {
     nats()
 }
 
+/// Its package starts a server, unless that is prevented.
+const PGBOUNCER: &str = "pgbouncer";
+
 /// What campaigns need beside servers: the Debian package, and a file of it.
 const TOOLS: [(&str, &[&str]); 3] = [
     (PGBOUNCER, &["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]),
@@ -42,21 +45,21 @@ const TOOLS: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// Its package starts a server, unless that is prevented.
-const PGBOUNCER: &str = "pgbouncer";
-
 /// Installs what campaigns need, where that can be done. What is missing then, the class that needs it names: it
 /// fails, and no other does.
 pub(crate) fn campaigns() -> Result<(), Failure> {
     let missing = |files: &[&str]| !files.iter().any(|file| Path::new(file).exists());
-    let mut packages: Vec<&str> =
-        TOOLS.iter().filter(|(_, files)| missing(files)).map(|(package, _)| *package).collect();
-    if packages.is_empty() || !is_root() || !has_apt() {
+    if !is_root() || !has_apt() {
         return Ok(());
     }
+    let mut packages: Vec<&str> =
+        TOOLS.iter().filter(|(_, files)| missing(files)).map(|(package, _)| *package).collect();
     let unprepared = |source| Failure::Unprepared { package: PGBOUNCER, source };
     if packages.contains(&PGBOUNCER) && !is_masked(Path::new(PGBOUNCER_UNIT)).map_err(unprepared)? {
         packages.retain(|package| *package != PGBOUNCER);
+    }
+    if packages.is_empty() {
+        return Ok(());
     }
     println!("\n==> installing {}", packages.join(", "));
     // A package list that cannot be refreshed may still do.
