@@ -135,14 +135,16 @@ async fn a_worker_that_has_lost_its_lease_stops_at_once() {
     let definition = working(&world);
     let journal = FaultJournal::new(shared.clone());
     let fenced = engine_on(journal.clone()).register(&definition).open().await.unwrap();
+    let saga = fenced.start(&definition, "k", 60).await.unwrap().id();
+    until("its step is under way", async || world.count("work") == 1).await;
     journal.outage(true);
     let other = engine_on(shared).register(&definition).open().await.unwrap();
-    sleep(SECOND * 10).await;
+    until("its saga is taken over", async || world.count("work #2") == 1).await;
     journal.outage(false);
     let began = Instant::now();
     fenced.shutdown(SECOND * 60).await;
     assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
-    completed(&other.start(&definition, "k", 1).await.unwrap()).await;
+    completed(&other.handle(&definition, saga)).await;
 }
 
 #[tokio::test(start_paused = true)]
