@@ -16,6 +16,7 @@ use super::attempt::{self, panic_message};
 use super::incarnation::{Hold, Incarnation, Written, outage_delay};
 use super::intercept::Call;
 use super::mailbox::deliver;
+use super::place::Place;
 use super::saga::{Rest, Saga, SettleError, describe, moment, set_aside};
 use super::turn::TurnError;
 use super::{Inner, telemetry};
@@ -92,18 +93,18 @@ pub(crate) struct Driver {
 impl Driver {
     /// Starts the driver in a task of its own. Should the driver itself fail, the saga is taken up anew
     /// from its history.
-    pub(crate) fn spawn(self, permit: OwnedSemaphorePermit) {
+    pub(crate) fn spawn(self, slot: OwnedSemaphorePermit) {
+        // Now, and not when the task first runs: the next claim may come before, and counts the places that are left.
+        let place = Place::with_slot(&self.inner, &self.saga.blueprint.name, slot);
         let inner = self.inner.clone();
-        inner.drivers.clone().spawn(self.run_guarded(permit));
+        inner.drivers.clone().spawn(self.run_guarded(place));
     }
 
     /// As [`Driver::spawn`], in the caller's task. (No `async fn`, which would keep room for the future twice.)
-    pub(crate) fn run_guarded(self, permit: OwnedSemaphorePermit) -> impl Future<Output = ()> + Send {
+    pub(crate) fn run_guarded(self, place: Place) -> impl Future<Output = ()> + Send {
         let (inner, id) = (self.inner.clone(), self.saga.id);
-        // Now, and not when the task first runs: the next claim may come before, and counts the places that are left.
-        let room = inner.rooms.try_enter(&self.saga.blueprint.name);
         // What runs has gone by then, so that the saga is let go before the worker looks for it.
-        AssertUnwindSafe(self.run(permit, room)).catch_unwind().map(move |ran| {
+        AssertUnwindSafe(self.run(place)).catch_unwind().map(move |ran| {
             if let Err(panic) = ran {
                 error!(saga.id = %id, panic = panic_message(&*panic), "the driver panicked; taking the saga up anew");
                 inner.watchers.forget(id);
@@ -112,16 +113,11 @@ impl Driver {
         })
     }
 
-    /// Runs the saga until it ends, is parked, or is lost. `slot` is its slot among the sagas in
-    /// flight, `room` its place among those of its definition, if that has a limit and there was one; they are given
-    /// up while the saga only waits.
-    async fn run(mut self, slot: OwnedSemaphorePermit, room: Option<OwnedSemaphorePermit>) {
+    /// Runs the saga until it ends, is parked, or is lost. Its place is given up while it only waits.
+    async fn run(mut self, mut place: Place) {
         let definition = self.saga.blueprint.name.clone();
-        let room = match room {
-            Some(room) => Some(room),
-            None => self.inner.rooms.enter(&definition).await,
-        };
-        let mut permit = Some((slot, room));
+        place.enter_room(&definition).await;
+        let mut place = Some(place);
         loop {
             let span = info_span!(
                 "saga.run",
@@ -131,7 +127,7 @@ impl Driver {
                 saga.key = self.saga.told_key(),
             );
             let exit = self.drive().instrument(span).await;
-            self.leave(permit.take());
+            drop(place.take());
             match exit {
                 Ok(Exit::Gone) | Err(Stop::Lost | Stop::HandBack) => break,
                 Ok(Exit::Sleep(until)) => {
@@ -146,8 +142,7 @@ impl Driver {
                         () = tokio::time::sleep_until(wake_at) => {}
                         () = self.hold.mailbox.arrived() => {}
                     }
-                    let room = self.inner.rooms.enter(&definition).await;
-                    permit = self.inner.slots.clone().acquire_owned().await.ok().map(|slot| (slot, room));
+                    place = Some(Place::wait(&self.inner, &definition).await);
                 }
                 Err(Stop::Broken(problem)) => {
                     let seq = self.saga.state().turns();
@@ -162,17 +157,6 @@ impl Driver {
         match saga.has_news() && !seeded("M27") {
             false => inner.watchers.settled(saga),
             true => inner.watchers.forget(saga.id),
-        }
-    }
-
-    /// Gives up the saga's place; whoever waits for one, or for one in a room of its own, is told.
-    fn leave(&self, permit: Option<(OwnedSemaphorePermit, Option<OwnedSemaphorePermit>)>) {
-        let Some((slot, room)) = permit else { return };
-        drop(slot);
-        self.inner.vacated.notify_one();
-        if room.is_some() {
-            drop(room);
-            self.inner.claims.wake();
         }
     }
 

@@ -4,11 +4,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 use super::Inner;
 use super::error::{HistoryError, OutcomeError};
 use super::saga::Saga;
+use super::watch::Watch;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::codec::TurnError;
 use crate::definition::{Blueprint, Definition};
@@ -95,8 +94,8 @@ pub struct SagaHandle<O> {
     blueprint: Arc<Blueprint>,
     output: Decode<O>,
     id: SagaId,
-    /// The news from this process's own worker, when it runs the saga.
-    local: Mutex<Option<oneshot::Receiver<Box<Saga>>>>,
+    /// The news from this process's own worker, should it run the saga.
+    local: Mutex<Option<Watch>>,
 }
 
 impl<O: Send + 'static> SagaHandle<O> {
@@ -106,7 +105,7 @@ impl<O: Send + 'static> SagaHandle<O> {
         Self { inner, blueprint, output, id, local: Mutex::new(None) }
     }
 
-    pub(crate) fn watching(self, local: oneshot::Receiver<Box<Saga>>) -> Self {
+    pub(crate) fn watching(self, local: Watch) -> Self {
         Self { local: Mutex::new(Some(local)), ..self }
     }
 
@@ -123,11 +122,24 @@ impl<O: Send + 'static> SagaHandle<O> {
     /// See [`OutcomeError`]; the saga goes on regardless.
     pub async fn outcome(&self) -> Result<SagaOutcome<O>, OutcomeError> {
         let local = self.local.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(saga) = wait_locally(local).await
-            && saga.state().direction().is_end()
-        {
-            return self.ended(saga.state());
+        let ended = match local {
+            Some(watch) if watch.runs_here() => watch.ended().await,
+            // This worker may well be who claims it; else the journal tells.
+            Some(watch) => tokio::select! {
+                biased;
+                Some(saga) = watch.ended() => Some(saga),
+                outcome = self.asked() => return outcome,
+            },
+            None => None,
+        };
+        match ended {
+            Some(saga) => self.ended(saga.state()),
+            None => self.asked().await,
         }
+    }
+
+    /// The outcome, from the journal: asked until it has one.
+    async fn asked(&self) -> Result<SagaOutcome<O>, OutcomeError> {
         let mut pause = POLL.0;
         loop {
             if let Some(outcome) = self.outcome_now().await? {
@@ -221,10 +233,6 @@ impl<O: Send + 'static> SagaHandle<O> {
         let step = cause.map(|step| step.name().clone());
         Ok(SagaOutcome::RolledBack(Failure { step, fault: state.reason() }))
     }
-}
-
-async fn wait_locally(local: Option<oneshot::Receiver<Box<Saga>>>) -> Option<Box<Saga>> {
-    local?.await.ok()
 }
 
 impl<O> fmt::Debug for SagaHandle<O> {

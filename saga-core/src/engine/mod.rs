@@ -20,6 +20,7 @@ mod intercept;
 mod late;
 mod mailbox;
 mod operator;
+mod place;
 mod publishing;
 mod relay;
 mod rooms;

@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// As many sagas of the definition are in flight as its limit says.
+#[derive(Debug)]
+pub(crate) struct Full;
+
 /// How many more sagas of each limited definition may be in flight.
 #[derive(Debug)]
 pub(crate) struct Rooms(HashMap<Arc<str>, Arc<Semaphore>>);
@@ -23,9 +27,9 @@ impl Rooms {
         self.0.get(definition).map(|room| room.available_permits())
     }
 
-    /// A place for a saga of the definition if there is one now; none when it has no limit of its own, either.
-    pub(crate) fn try_enter(&self, definition: &str) -> Option<OwnedSemaphorePermit> {
-        self.0.get(definition)?.clone().try_acquire_owned().ok()
+    /// A place for a saga of the definition now, if it has a limit of its own.
+    pub(crate) fn try_enter(&self, definition: &str) -> Result<Option<OwnedSemaphorePermit>, Full> {
+        self.0.get(definition).map(|room| room.clone().try_acquire_owned().map_err(|_| Full)).transpose()
     }
 
     /// A place for a saga of the definition, once there is one; none when it has no limit of its own.

@@ -10,7 +10,9 @@ use super::drive::Driver;
 use super::error::StartError;
 use super::handle::SagaHandle;
 use super::incarnation::{Begun, Hold, Incarnation};
+use super::place::Place;
 use super::saga::Saga;
+use super::watch::Watch;
 use super::{Inner, telemetry};
 use crate::checkpoint::{Checkpoint, Payload};
 use crate::codec::{TurnError, encode_turn};
@@ -97,14 +99,14 @@ pub(crate) async fn start<I: Checkpoint, O: Send + 'static>(
     }
     let same_input = |existing: &SagaHeader| same_input(&blueprint, &input, existing);
     let (reply, receipt) = oneshot::channel();
-    let mut local = None;
+    // Before anything is begun, so that no news are missed. (Should it not be started, that is forgotten with this.)
+    let local = Watch::new(inner, id, here.is_some());
     // Started in a task of its own: the caller may go away, what was begun is finished.
     match here {
         Some(here) => {
             let saga = || Box::new(Saga::new(id, key, blueprint.clone(), input.clone(), inner.clock.now()));
             let saga = first_intents(inner, saga()).unwrap_or_else(saga);
             let first = NewSaga { body: saga.first_turn().map_err(unencodable)?, ..bare(&blueprint, id, key, &input) };
-            local = Some(inner.watchers.watch(id));
             inner.drivers.spawn(start_here(inner.clone(), here, saga, first, reply));
         }
         None => {
@@ -119,10 +121,7 @@ pub(crate) async fn start<I: Checkpoint, O: Send + 'static>(
     };
     let handle = |id| SagaHandle::of(inner.clone(), definition, id);
     match began {
-        Begun::Receipt(StartReceipt::Created) => Ok(match local {
-            Some(local) => handle(id).watching(local),
-            None => handle(id),
-        }),
+        Begun::Receipt(StartReceipt::Created) => Ok(handle(id).watching(local)),
         Begun::Receipt(StartReceipt::Exists(header)) => same_input(&header).map(|()| handle(header.id)),
         Begun::Lost => Err(StartError::Closed),
         Begun::Refused(source) => Err(StartError::Journal { source }),
@@ -143,20 +142,19 @@ fn same_input(blueprint: &Blueprint, input: &Payload, existing: &SagaHeader) -> 
 /// What it takes to run a saga in this process.
 struct Here {
     incarnation: Arc<Incarnation>,
-    permit: OwnedSemaphorePermit,
+    place: Place,
     hold: Hold,
 }
 
-/// This process runs the saga when it is a worker with a valid lease and a free slot.
-async fn here(inner: &Inner, saga: SagaId, definition: &str) -> Option<Here> {
+/// This process runs the saga when it is a worker with a valid lease and a free place.
+async fn here(inner: &Arc<Inner>, saga: SagaId, definition: &str) -> Option<Here> {
     let live = || inner.incarnation().filter(|incarnation| incarnation.is_live());
-    if inner.rooms.left(definition) == Some(0) || live().is_none() {
-        return None;
-    }
-    let permit = slot(inner).await?;
+    live()?;
+    let mut place = Place::in_room(inner, definition)?;
+    place.take_slot(slot(inner).await?);
     let incarnation = live()?;
     let hold = incarnation.hold(saga)?;
-    Some(Here { incarnation, permit, hold })
+    Some(Here { incarnation, place, hold })
 }
 
 /// A free slot, soon. It does not stand in the semaphore's line: there stand the sagas that have begun and are due, and
@@ -207,7 +205,7 @@ async fn run_here(
     began: oneshot::Receiver<Begun>,
     reply: oneshot::Sender<Begun>,
 ) {
-    let Here { incarnation, permit, hold } = here;
+    let Here { incarnation, place, hold } = here;
     let id = saga.id;
     match began.await.unwrap_or(Begun::Lost) {
         Begun::Receipt(StartReceipt::Created) => {
@@ -215,13 +213,13 @@ async fn run_here(
             saga.turn_written();
             // Whoever started it may have gone; the saga runs all the same.
             reply.send(Begun::Receipt(StartReceipt::Created)).ok();
-            Driver { inner, incarnation, saga, hold }.run_guarded(permit).await;
+            Driver { inner, incarnation, saga, hold }.run_guarded(place).await;
         }
         Begun::Lost if !inner.alive.is_cancelled() => {
             // The lease went between asking and writing. A start without an owner needs none, and the
             // saga's id tells whether the first try had gone through.
             inner.watchers.forget(id);
-            drop((hold, permit));
+            drop((hold, place));
             match new_saga(&saga.blueprint, id, saga.key(), saga.state().input()) {
                 Ok(new) => Box::pin(start_elsewhere(inner, NewSaga { nonce, ..new }, reply)).await,
                 // Without a reply the engine counts as closed; that it is encodable was seen before.
@@ -229,7 +227,6 @@ async fn run_here(
             }
         }
         other => {
-            inner.watchers.forget(id);
             reply.send(other).ok();
         }
     }

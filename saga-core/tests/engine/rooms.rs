@@ -115,3 +115,39 @@ async fn each_definition_with_a_limit_has_a_room_of_its_own_and_its_versions_sha
     assert!(began.elapsed() >= 8 * WORK, "one at a time: {:?}", began.elapsed());
     assert_eq!((small.1.load(Ordering::SeqCst), large.1.load(Ordering::SeqCst)), (1, 4));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_starts_takes_no_more_slots_than_its_definition_has_places() {
+    let (inside, most) = (Arc::default(), Arc::default());
+    let definition = counted("narrow", &inside, &most);
+    let two = NonZeroUsize::new(2).unwrap();
+    let worker = unhurried(&MemoryJournal::new()).register(&definition).at_once(&definition, two);
+    let worker = worker.open().await.unwrap();
+    let keys: Vec<String> = (0..8).map(|n| n.to_string()).collect();
+    let began = tokio::time::Instant::now();
+    let starts = keys.iter().map(|key| worker.start(&definition, key, 1));
+    let sagas = futures_util::future::try_join_all(starts).await.unwrap();
+    tokio::time::sleep(WORK / 2).await;
+    assert_eq!(worker.in_flight(), 2, "others may have what finds no room here");
+    for saga in &sagas {
+        completed(saga).await;
+    }
+    assert!(began.elapsed() < 5 * WORK, "two at a time: {:?}", began.elapsed());
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_finds_its_saga_gives_its_place_back() {
+    let (inside, most) = (Arc::default(), Arc::default());
+    let definition = counted("narrow", &inside, &most);
+    let worker = unhurried(&MemoryJournal::new()).register(&definition).at_once(&definition, NonZeroUsize::MIN);
+    let worker = worker.open().await.unwrap();
+    completed(&worker.start(&definition, "a", 1).await.unwrap()).await;
+    let began = tokio::time::Instant::now();
+    // The first has the only place while it asks, so that the second is left to the claiming loop.
+    let starts = [worker.start(&definition, "a", 1), worker.start(&definition, "b", 2)];
+    for saga in futures_util::future::try_join_all(starts).await.unwrap() {
+        completed(&saga).await;
+    }
+    assert!(began.elapsed() < 2 * WORK, "it would hear of the place after an hour: {:?}", began.elapsed());
+}
