@@ -8,6 +8,7 @@ use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use crate::error::journal_error;
+use crate::sql::Bound;
 use crate::{locks, messages, outbox, rows, sql, start};
 
 const DOING: &str = "appending turns";
@@ -95,7 +96,8 @@ impl Ending {
     }
 }
 
-/// Inserts what may be inserted, and tells which sagas that were.
+/// Inserts what may be inserted, and tells which sagas that were. First as if that were all, which it nearly always is:
+/// sqlx hands each row of an answer from SQLite's thread to ours, which takes longer than to write it.
 async fn insert(
     connection: &mut SqliteConnection,
     lease: Lease,
@@ -103,23 +105,31 @@ async fn insert(
     now: i64,
 ) -> Result<HashSet<Uuid>, sqlx::Error> {
     let mut written = HashSet::with_capacity(turns.len());
-    for (mut query, chunk) in sql::APPEND.chunks(turns) {
-        for turn in chunk {
-            query = query
-                .bind(turn.saga.as_uuid())
-                .bind(turn.seq)
-                .bind(turn.nonce)
-                .bind(match turn.after {
-                    After::End(end) => Some(rows::end_code(end)),
-                    After::Keep | After::Park { .. } => None,
-                })
-                .bind(turn.body.clone());
-        }
-        for row in query.bind(lease.epoch.0).bind(now).fetch_all(&mut *connection).await? {
-            written.insert(row.try_get("saga_id")?);
+    for (query, chunk) in sql::APPEND_ALL.chunks(turns) {
+        match bind(query, chunk, lease, now).execute(&mut *connection).await {
+            Ok(_) => written.extend(chunk.iter().map(|turn| turn.saga.as_uuid())),
+            Err(error) if sql::is_violation(&error) => {
+                for (query, chunk) in sql::APPEND.chunks(chunk) {
+                    for row in bind(query, chunk, lease, now).fetch_all(&mut *connection).await? {
+                        written.insert(row.try_get("saga_id")?);
+                    }
+                }
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(written)
+}
+
+fn bind(query: Bound, turns: &[Turn], lease: Lease, now: i64) -> Bound {
+    let bound = turns.iter().fold(query, |query, turn| {
+        let ends = match turn.after {
+            After::End(end) => Some(rows::end_code(end)),
+            After::Keep | After::Park { .. } => None,
+        };
+        query.bind(turn.saga.as_uuid()).bind(turn.seq).bind(turn.nonce).bind(ends).bind(turn.body.clone())
+    });
+    bound.bind(lease.epoch.0).bind(now)
 }
 
 /// A turn that was not inserted: was it written by an earlier try of this very call, or has it to wait

@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use sqlx::AssertSqlSafe;
+use sqlx::error::ErrorKind;
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments};
 
@@ -10,10 +11,16 @@ use sqlx::sqlite::{Sqlite, SqliteArguments};
 pub(crate) type Bound = Query<'static, Sqlite, SqliteArguments>;
 
 /// How many rows one statement takes: a few fixed numbers, so that each is prepared once.
-const CHUNKS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
+const CHUNKS: [usize; 8] = [256, 64, 32, 16, 8, 4, 2, 1];
+
+/// Whether the statement was taken back for what it found in the tables.
+pub(crate) fn is_violation(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    matches!(error.kind(), ErrorKind::UniqueViolation | ErrorKind::NotNullViolation)
+}
 
 /// Room for all statements of this module, each in all its sizes.
-pub(crate) const STATEMENTS_MAX: usize = 200;
+pub(crate) const STATEMENTS_MAX: usize = 250;
 
 /// SQLite's clock, in microseconds.
 pub(crate) const NOW: &str = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)";
@@ -53,8 +60,22 @@ impl Bulk {
     }
 }
 
-/// Turns of sagas that the lease ({1}) owns, where the turn before is there. CROSS JOIN keeps the
-/// order: SQLite looks the rows up by their keys.
+/// Turns of sagas that the lease ({1}) owns, where the turn before is there: all, or none and a violated constraint. (Of
+/// what is not owned, or has no turn before it, the id is null.)
+pub(crate) static APPEND_ALL: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "WITH t(saga_id, seq, nonce, ends, body) AS (VALUES {rows}) \
+         INSERT INTO saga_turn (saga_id, seq, epoch, nonce, at, ends, body) \
+         SELECT p.saga_id, t.seq, {1}, t.nonce, {2}, t.ends, t.body FROM t \
+         LEFT JOIN saga_live l ON l.saga_id = t.saga_id AND l.owner = {1} \
+         LEFT JOIN saga_turn p ON p.saga_id = l.saga_id AND p.seq = t.seq - 1",
+        2,
+        5,
+    )
+});
+
+/// As [`APPEND_ALL`], of as many as may be written, and tells of which. CROSS JOIN keeps the order: SQLite looks the
+/// rows up by their keys.
 pub(crate) static APPEND: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         "WITH t(saga_id, seq, nonce, ends, body) AS (VALUES {rows}) \
@@ -68,7 +89,18 @@ pub(crate) static APPEND: LazyLock<Bulk> = LazyLock::new(|| {
     )
 });
 
-/// New sagas, created at {1}.
+/// New sagas, created at {1}: all, or none and a violated constraint.
+pub(crate) static CREATE_ALL: LazyLock<Bulk> = LazyLock::new(|| {
+    Bulk::new(
+        "WITH n(saga_id, definition, version, key, input) AS (VALUES {rows}) \
+         INSERT INTO saga_instance (saga_id, definition, version, key, input, created_at) \
+         SELECT n.saga_id, n.definition, n.version, n.key, n.input, {1} FROM n",
+        1,
+        5,
+    )
+});
+
+/// As [`CREATE_ALL`], of those that are not there yet, and tells which.
 pub(crate) static CREATE: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::new(
         "WITH n(saga_id, definition, version, key, input) AS (VALUES {rows}) \
@@ -324,7 +356,21 @@ mod tests {
     async fn every_statement_prepares_and_none_scans_a_large_table() {
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         crate::migrate::migrate(&mut connection).await.unwrap();
-        let bulk = [&APPEND, &CREATE, &FIRST_TURN, &ENTER, &LEAVE, &END, &LOAD, &ENDING, &PUBLISH, &PUBLISHED, &ASK];
+        let bulk = [
+            &APPEND_ALL,
+            &APPEND,
+            &CREATE_ALL,
+            &CREATE,
+            &FIRST_TURN,
+            &ENTER,
+            &LEAVE,
+            &END,
+            &LOAD,
+            &ENDING,
+            &PUBLISH,
+            &PUBLISHED,
+            &ASK,
+        ];
         let bulk = bulk.iter().map(|bulk| ("bulk", bulk.smallest().to_owned()));
         let single = SINGLE.iter().map(|(name, sql)| (*name, (*sql).to_owned()));
         for (name, sql) in bulk.chain(single) {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::append::hold_lease;
 use crate::error::journal_error;
+use crate::sql::Bound;
 use crate::{rows, sql};
 
 const DOING: &str = "starting sagas";
@@ -63,17 +64,18 @@ pub(crate) async fn insert<'s>(
     now: i64,
 ) -> Result<HashMap<Uuid, (&'s str, &'s str)>, sqlx::Error> {
     let mut created: HashSet<Uuid> = HashSet::with_capacity(sagas.len());
-    for (mut query, chunk) in sql::CREATE.chunks(sagas) {
-        for saga in chunk {
-            query = query
-                .bind(saga.id.as_uuid())
-                .bind(saga.definition.clone())
-                .bind(saga.version)
-                .bind(saga.key.clone())
-                .bind(saga.input.as_bytes().to_vec());
-        }
-        for row in query.bind(now).fetch_all(&mut *connection).await? {
-            created.insert(row.try_get("saga_id")?);
+    // First as if all were new, as they nearly always are: see `append::insert`.
+    for (query, chunk) in sql::CREATE_ALL.chunks(sagas) {
+        match bind(query, chunk, now).execute(&mut *connection).await {
+            Ok(_) => created.extend(chunk.iter().map(|saga| saga.id.as_uuid())),
+            Err(error) if sql::is_violation(&error) => {
+                for (query, chunk) in sql::CREATE.chunks(chunk) {
+                    for row in bind(query, chunk, now).fetch_all(&mut *connection).await? {
+                        created.insert(row.try_get("saga_id")?);
+                    }
+                }
+            }
+            Err(error) => return Err(error),
         }
     }
     // One saga may be there twice: the first one counts.
@@ -92,6 +94,14 @@ pub(crate) async fn insert<'s>(
         query.bind(epoch).bind(epoch.is_none().then_some(now)).execute(&mut *connection).await?;
     }
     Ok(fresh.iter().map(|saga| (saga.id.as_uuid(), (&*saga.definition, &*saga.key))).collect())
+}
+
+fn bind(query: Bound, sagas: &[NewSaga], now: i64) -> Bound {
+    let bound = sagas.iter().fold(query, |query, saga| {
+        let query = query.bind(saga.id.as_uuid()).bind(saga.definition.clone()).bind(saga.version);
+        query.bind(saga.key.clone()).bind(saga.input.as_bytes().to_vec())
+    });
+    bound.bind(now)
 }
 
 /// The saga that has the key: perhaps this very one, from an earlier try. None when the id is another saga's.
