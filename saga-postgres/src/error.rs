@@ -93,3 +93,109 @@ fn hint(error: &sqlx::Error) -> &'static str {
         _ => "see the cause",
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::borrow::Cow;
+    use std::error::Error as StdError;
+    use std::fmt;
+
+    use sqlx::error::{DatabaseError, ErrorKind};
+
+    use super::*;
+
+    /// What a server says, by its code.
+    #[derive(Debug)]
+    struct Said(&'static str);
+
+    impl fmt::Display for Said {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl StdError for Said {}
+
+    impl DatabaseError for Said {
+        fn message(&self) -> &str {
+            self.0
+        }
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.into())
+        }
+        fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+            self
+        }
+        fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
+            self
+        }
+        fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
+            self
+        }
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    fn said(code: &'static str) -> Failure {
+        sqlx::Error::Database(Box::new(Said(code))).into()
+    }
+
+    fn name(failure: &Failure) -> String {
+        format!("{failure:?}").split('(').next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn each_code_says_what_to_do_next() {
+        let told = |code| name(&said(code));
+        assert_eq!([told("SAG01"), told("SAG03")], ["Fenced", "Unread"]);
+        assert_eq!([told("40001"), told("40P01"), told("40003")], ["Again", "Again", "Broken"]);
+        assert_eq!([told("55P03"), told("57014")], ["Busy", "Busy"]);
+        for gone in ["25006", "08006", "53300", "57P01", "58030"] {
+            assert_eq!(told(gone), "Broken", "{gone}");
+            assert!(!said(gone).keeps_connection(), "{gone}");
+            assert!(said(gone).into_journal_error("writing", None).is_unavailable(), "{gone}");
+        }
+        for refused in ["42P01", "23505", "SAG02"] {
+            assert_eq!(told(refused), "Refused", "{refused}");
+            assert!(said(refused).keeps_connection(), "{refused}");
+        }
+        let fenced = said("SAG01").into_journal_error("writing", Some(Epoch(7)));
+        assert!(matches!(fenced, JournalError::Fenced { epoch: Epoch(7) }), "{fenced}");
+    }
+
+    #[test]
+    fn what_sqlx_finds_wrong_by_itself_is_refused_and_a_connection_that_fails_is_given_up() {
+        let wrong = [
+            sqlx::Error::Configuration("no host".into()),
+            sqlx::Error::ColumnNotFound("seq".to_owned()),
+            sqlx::Error::Decode("no number".into()),
+            sqlx::Error::Encode("too long".into()),
+        ];
+        wrong.into_iter().for_each(|error| assert_eq!(name(&error.into()), "Refused"));
+        let gone = sqlx::Error::Io(std::io::Error::other("reset"));
+        [gone, sqlx::Error::PoolClosed].into_iter().for_each(|error| assert_eq!(name(&error.into()), "Broken"));
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do_about_it() {
+        let advice = [
+            ("SAG02", "make a new id"),
+            ("42P01", "run the migrations"),
+            ("42883", "run the migrations"),
+            ("3F000", "run the migrations"),
+            ("42501", "grant"),
+            ("26000", "transaction_pooling"),
+            ("42P05", "transaction_pooling"),
+            ("28P01", "login"),
+            ("28000", "login"),
+            ("3D000", "database name"),
+            ("23505", "see the cause"),
+        ];
+        for (code, advised) in advice {
+            let told = said(code).into_journal_error("writing", None).to_string();
+            assert!(told.contains(advised), "{code}: {told}");
+        }
+    }
+}

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use saga_core::journal::{After, Appended, Journal as _, JournalError, NewSaga, StartReceipt, Turn};
+use saga_core::journal::{
+    After, Appended, Journal as _, JournalError, LockChange, Message, NewSaga, StartReceipt, Turn,
+};
 use saga_core::{Definition, Engine, SagaOutcome, step_fn};
 use saga_postgres::{PostgresBuilder, PostgresJournal, StartInError, start_in};
 use saga_testkit::contract::new_saga;
@@ -381,4 +384,47 @@ async fn a_signal_from_another_process_wakes_the_saga_that_waits() {
     client.signal("waits", "k", "news", &7_i64, "m").await.unwrap();
     assert_eq!(saga.outcome().await.unwrap(), SagaOutcome::Completed(Some(7)));
     assert!(sent.elapsed() < Duration::from_secs(30), "long before the next poll");
+}
+
+/// The work is told of in a moment; without a word it would be found when `wait_for_work` is over.
+async fn told<T>(other: &PostgresJournal, made: impl Future<Output = T>) -> T {
+    const QUIET: Duration = Duration::from_millis(100);
+    const WAIT: Duration = Duration::from_secs(30);
+    loop {
+        // What was told before this is no news.
+        let began = Instant::now();
+        other.wait_for_work(QUIET).await;
+        if began.elapsed() >= QUIET {
+            break;
+        }
+    }
+    let began = Instant::now();
+    let ((), made) = tokio::join!(other.wait_for_work(WAIT), made);
+    assert!(began.elapsed() < WAIT, "nobody was told");
+    made
+}
+
+#[tokio::test]
+async fn whatever_makes_work_wakes_the_workers_of_other_processes() {
+    let database = database().await;
+    let journal = PostgresJournal::connect(database.url()).await.unwrap();
+    let other = PostgresJournal::connect(database.url()).await.unwrap();
+    let (lease, _) = journal.open_lease("worker", LONG).await.unwrap();
+    let sagas = [new_saga("a"), new_saga("b")];
+    journal.start(Some(lease), &sagas).await.unwrap();
+    let asks = || Some(LockChange::Ask { step: "lock".into(), keys: vec!["k".to_owned()] });
+    let message = |id: &str| Message { definition: "order".into(), key: "b".into(), id: id.into(), body: "1".into() };
+    let turns = [
+        Turn { starts: vec![new_saga("child")], ..turn(&sagas[0], 1) },
+        Turn { sends: vec![message("m")], ..turn(&sagas[0], 2) },
+        Turn { locks: asks(), ..turn(&sagas[0], 3) },
+        Turn { locks: Some(LockChange::GiveUp), ..turn(&sagas[0], 4) },
+    ];
+    for turn in turns {
+        let answers = told(&other, journal.append(lease, std::slice::from_ref(&turn))).await;
+        assert_eq!(answers.unwrap(), [Appended::Written], "turn {}", turn.seq);
+    }
+    told(&other, journal.start(None, &[new_saga("c")])).await.unwrap();
+    told(&other, journal.send(&[message("n")])).await.unwrap();
+    told(&other, journal.close_lease(lease)).await.unwrap();
 }

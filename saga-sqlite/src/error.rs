@@ -43,3 +43,26 @@ const MISUSE: i32 = 21;
 const AUTH: i32 = 23;
 const RANGE: i32 = 25;
 const NOTADB: i32 = 26;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sqlx_finds_wrong_by_itself_does_not_pass_and_what_it_cannot_name_may() {
+        let decode = || sqlx::Error::Decode("no number".into());
+        let column = sqlx::Error::ColumnDecode { index: "seq".to_owned(), source: "no number".into() };
+        for unreadable in [decode(), column, sqlx::Error::ColumnNotFound("seq".to_owned())] {
+            let told = map("reading", unreadable);
+            assert!(matches!(&told, JournalError::Corrupt { problem } if problem.contains("while reading")), "{told}");
+        }
+        for wrong in [sqlx::Error::Configuration("no path".into()), sqlx::Error::Encode("too long".into())] {
+            let told = map("opening", wrong);
+            assert!(matches!(told, JournalError::Misconfigured { source: Some(_), .. }), "{told}");
+        }
+        let gone = sqlx::Error::Io(std::io::Error::other("the disk is gone"));
+        for passing in [gone, sqlx::Error::WorkerCrashed] {
+            assert!(map("writing", passing).is_unavailable());
+        }
+    }
+}

@@ -41,6 +41,20 @@ async fn eight_at_once_may_open_a_new_file() {
     }
 }
 
+#[tokio::test]
+async fn a_file_that_another_has_for_itself_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("busy.db");
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut other = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+    other.execute("BEGIN EXCLUSIVE; CREATE TABLE host (id INTEGER)").await.unwrap();
+    let opened = tokio::spawn(SqliteJournal::open(path));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!opened.is_finished());
+    other.execute("COMMIT").await.unwrap();
+    tokio::time::timeout(WAIT, opened).await.unwrap().unwrap().unwrap();
+}
+
 /// Starts, messages and entity locks of a turn are found without polling.
 #[tokio::test]
 async fn a_turn_that_makes_work_wakes_the_workers_of_its_process() {
@@ -48,6 +62,9 @@ async fn a_turn_that_makes_work_wakes_the_workers_of_its_process() {
     let journal = SqliteJournal::open(dir.path().join("wake.db")).await.unwrap();
     let other = SqliteJournal::open(dir.path().join("wake.db")).await.unwrap();
     let (lease, _) = journal.open_lease("worker", LONG).await.unwrap();
+    let (began, quiet) = (Instant::now(), Duration::from_millis(50));
+    other.wait_for_work(quiet).await;
+    assert!(began.elapsed() >= quiet, "there is none yet");
     let sagas = [new_saga("a"), new_saga("b")];
     journal.start(Some(lease), &sagas).await.unwrap();
     let asks = || Some(LockChange::Ask { step: "lock".into(), keys: vec!["k".to_owned()] });
@@ -93,7 +110,9 @@ async fn what_cannot_be_written_is_refused_with_advice() {
     assert!(missing.to_string().contains("its folder exists"), "{missing}");
     let text = dir.path().join("text.db");
     std::fs::write(&text, "this is not a database, and long enough to be sure of it".repeat(20)).unwrap();
-    let error = SqliteJournal::open(&text).await.unwrap_err();
+    // At once: what cannot pass is not waited for, as a file would be that another has for itself.
+    let refused = tokio::time::timeout(Duration::from_secs(4), SqliteJournal::open(&text)).await.unwrap();
+    let error = refused.unwrap_err();
     assert!(error.to_string().contains("not a SQLite database"), "{error}");
     assert!(std::fs::read_to_string(&text).unwrap().starts_with("this is not"), "it was left alone");
 }
