@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use saga_core::{IdempotencyKey, Op, SagaId, StepName};
-use saga_postgres::{Entry, Fence, Undo};
+use saga_postgres::{Closed, Entry, Fence, Undo};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
@@ -88,4 +88,22 @@ async fn a_step_and_its_compensation_at_the_same_time_leave_nothing() {
         }
         assert_eq!(net(&pool).await, 0);
     }
+}
+
+#[tokio::test]
+async fn what_a_probe_has_been_told_stays_true() {
+    let database = saga_testkit::postgres::Cluster::shared().await.unwrap().database().await.unwrap();
+    let pool = sqlx::PgPool::connect(database.url()).await.unwrap();
+    prepared(&pool).await;
+    let mut connection = pool.acquire().await.unwrap();
+    let (done, never) = (key(), key());
+    assert_eq!(Fence::enter(&mut connection, done).await.unwrap(), Entry::Fresh);
+    for _ in 0..2 {
+        assert_eq!(Fence::close(&mut connection, done).await.unwrap(), Closed::Applied);
+        assert_eq!(Fence::close(&mut connection, never).await.unwrap(), Closed::NotApplied);
+    }
+    assert_eq!(Fence::enter(&mut connection, never).await.unwrap(), Entry::Undone, "it comes too late");
+    assert_eq!(Fence::enter(&mut connection, done).await.unwrap(), Entry::Repeated);
+    assert_eq!(Fence::undo(&mut connection, done).await.unwrap(), Undo::Applied);
+    assert_eq!(Fence::close(&mut connection, done).await.unwrap(), Closed::NotApplied, "it is undone");
 }
