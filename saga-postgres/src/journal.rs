@@ -307,7 +307,7 @@ impl Journal for PostgresJournal {
 
     async fn find(&self, definition: &str, key: &str) -> Result<Option<SagaSummary>, JournalError> {
         const DOING: &str = "finding a saga";
-        if definition.contains('\0') || key.contains('\0') {
+        if rows::is_no_text(definition) || rows::is_no_text(key) {
             return Ok(None);
         }
         let bind = || self.query(&self.sql.find).bind(definition.to_owned()).bind(key.to_owned());
@@ -324,6 +324,10 @@ impl Journal for PostgresJournal {
 
     async fn list(&self, filter: &ListFilter, limit: usize) -> Result<Vec<SagaSummary>, JournalError> {
         const DOING: &str = "listing sagas";
+        let named = [filter.definition.as_deref(), filter.key_prefix.as_deref()];
+        if named.into_iter().flatten().any(rows::is_no_text) {
+            return Ok(Vec::new());
+        }
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let bind = || {
             self.query(&self.sql.list)

@@ -154,6 +154,11 @@ fn unsigned(number: i32) -> Result<u32, sqlx::Error> {
     u32::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
+/// Whether Postgres cannot have such a text, so that nothing is called so.
+pub(crate) fn is_no_text(text: &str) -> bool {
+    text.contains('\0')
+}
+
 /// A number as Postgres stores it. Sequences and attempts stay far below its limit.
 pub(crate) fn signed(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)

@@ -428,3 +428,24 @@ async fn whatever_makes_work_wakes_the_workers_of_other_processes() {
     told(&other, journal.send(&[message("n")])).await.unwrap();
     told(&other, journal.close_lease(lease)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_journal_that_is_closed_leaves_no_connection() {
+    let database = database().await;
+    let builder = PostgresBuilder::from_url(database.url()).unwrap().listen(false);
+    let journal = builder.open().await.unwrap();
+    let mut observer = PgConnection::connect(database.url()).await.unwrap();
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    journal.start(None, &[new_saga("k")]).await.unwrap();
+    assert!(sqlx::query_scalar::<_, i64>(others).fetch_one(&mut observer).await.unwrap() > 0);
+    journal.close().await;
+    let closed = async {
+        // The server's process takes a moment to end.
+        while sqlx::query_scalar::<_, i64>(others).fetch_one(&mut observer).await.unwrap() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), closed).await.expect("it has closed all");
+    // It connects again when it is used.
+    journal.start(None, &[new_saga("l")]).await.unwrap();
+}

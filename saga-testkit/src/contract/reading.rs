@@ -109,8 +109,15 @@ pub async fn j9_sagas_are_listed_newest_first_by_what_is_asked_for(fixture: &imp
         let filter = ListFilter { status: Some(status), ..ListFilter::default() };
         assert_eq!(found(filter, 100).await, expected, "{status:?}");
     }
-    let strange = ListFilter { key_prefix: Some("%'_\\".to_owned()), ..ListFilter::default() };
-    assert_eq!(found(strange, 100).await, [""; 0]);
+    // What no saga can be called is nobody's, and no error.
+    for strange in ["%'_\\", "\0", "a-\0"] {
+        let prefix = ListFilter { key_prefix: Some(strange.to_owned()), ..ListFilter::default() };
+        assert_eq!(found(prefix, 100).await, [""; 0], "{strange:?}");
+        let definition = ListFilter { definition: Some(strange.to_owned()), ..ListFilter::default() };
+        assert_eq!(found(definition, 100).await, [""; 0], "{strange:?}");
+        assert!(journal.find("order", strange).await.unwrap().is_none(), "{strange:?}");
+        assert!(journal.find(strange, "c-done").await.unwrap().is_none(), "{strange:?}");
+    }
 }
 
 /// An interval of times of creation holds its beginning and not its end.
