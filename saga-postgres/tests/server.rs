@@ -89,6 +89,23 @@ async fn a_server_that_may_lose_what_it_acknowledged_is_refused() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_wait_for_its_disk_is_refused() {
+    // Its setting is for all of a server.
+    let cluster = Cluster::start_private().await.unwrap();
+    let database = cluster.database().await.unwrap();
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    connection.execute("ALTER SYSTEM SET fsync = off").await.unwrap();
+    connection.execute("SELECT pg_reload_conf()").await.unwrap();
+    while sqlx::query_scalar::<_, String>("SHOW fsync").fetch_one(&mut connection).await.unwrap() == "on" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let refused = PostgresJournal::connect(database.url()).await.unwrap_err();
+    assert!(refused.to_string().contains("fsync off"), "{refused}");
+    let builder = PostgresBuilder::from_url(database.url()).unwrap();
+    builder.allow_unsafe_durability().open().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_wrong_url_is_named_without_its_password() {
     for url in ["postgres://u:s3cret@127.0.0.1:1/x", "mysql://u:s3cret@h/x"] {
         let error = PostgresJournal::connect(url).await.unwrap_err();
