@@ -466,3 +466,31 @@ async fn a_journal_that_is_closed_leaves_no_connection() {
     // It connects again when it is used.
     journal.start(None, &[new_saga("l")]).await.unwrap();
 }
+
+/// A second claim would not name what a first one took whose answer was lost: whoever claims has to know, and asks what
+/// it owns. A start says the same each time.
+#[tokio::test]
+async fn a_claim_whose_connection_broke_is_not_made_again_behind_its_callers_back() {
+    let database = database().await;
+    let builder = PostgresBuilder::from_url(database.url()).unwrap().listen(false).connections(1);
+    let journal = builder.open().await.unwrap();
+    let (lease, _) = journal.open_lease("worker", LONG).await.unwrap();
+    let wanted = [("order".to_owned(), 1)];
+    journal.claim(lease, &wanted, 10).await.unwrap();
+    let mut observer = PgConnection::connect(database.url()).await.unwrap();
+    kill_others(&mut observer).await;
+    let lost = journal.claim(lease, &wanted, 10).await.unwrap_err();
+    assert!(lost.is_unavailable(), "{lost}");
+    journal.claim(lease, &wanted, 10).await.unwrap();
+    kill_others(&mut observer).await;
+    journal.start(None, &[new_saga("k")]).await.unwrap();
+}
+
+/// Ends all other connections to the database, and returns once they have ended.
+async fn kill_others(observer: &mut PgConnection) {
+    let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    while sqlx::query_scalar::<_, i64>(kill).fetch_one(&mut *observer).await.unwrap() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -97,7 +97,7 @@ impl Ending {
 }
 
 /// Inserts what may be inserted, and tells which sagas that were. First as if that were all, which it nearly always is:
-/// sqlx hands each row of an answer from SQLite's thread to ours, which takes longer than to write it.
+/// sqlx hands each row of an answer from SQLite's thread to ours, which costs more than it tells.
 async fn insert(
     connection: &mut SqliteConnection,
     lease: Lease,

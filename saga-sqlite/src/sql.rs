@@ -54,9 +54,10 @@ impl Bulk {
         chunks
     }
 
+    /// The statement in all its sizes.
     #[cfg(test)]
-    fn smallest(&self) -> &str {
-        &self.0[CHUNKS.len() - 1]
+    fn sizes(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|sql| sql.to_string())
     }
 }
 
@@ -371,7 +372,7 @@ mod tests {
             &PUBLISHED,
             &ASK,
         ];
-        let bulk = bulk.iter().map(|bulk| ("bulk", bulk.smallest().to_owned()));
+        let bulk = bulk.iter().flat_map(|bulk| bulk.sizes()).map(|sql| ("bulk", sql));
         let single = SINGLE.iter().map(|(name, sql)| (*name, (*sql).to_owned()));
         for (name, sql) in bulk.chain(single) {
             let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"))).fetch_all(&mut connection).await;
