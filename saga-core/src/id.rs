@@ -86,6 +86,11 @@ impl StepName {
         &self.0
     }
 
+    /// Whether it is the very name that the other is a clone of.
+    pub(crate) fn is_clone_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The name, for what keeps it.
     pub(crate) fn shared(&self) -> Arc<str> {
         self.0.clone()

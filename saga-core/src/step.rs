@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -131,11 +132,16 @@ pub enum Outcome<T> {
     Unknown,
 }
 
-/// What a step is told about the attempt that it is.
+/// What a step is told about the attempt that it is. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct StepContext {
+pub struct StepContext(Arc<Facts>);
+
+/// What is known of an attempt. (Behind one count of references of its own: the names in it have counts that all
+/// sagas share, and to write to these from all threads is what costs.)
+#[derive(Debug)]
+pub(crate) struct Facts {
     pub(crate) saga: SagaId,
-    pub(crate) definition: std::sync::Arc<str>,
+    pub(crate) definition: Arc<str>,
     pub(crate) step: StepName,
     pub(crate) item: Option<u32>,
     pub(crate) op: Op,
@@ -147,14 +153,23 @@ pub struct StepContext {
 }
 
 impl StepContext {
+    pub(crate) fn new(facts: Facts) -> Self {
+        Self(Arc::new(facts))
+    }
+
+    /// The names that metrics are told under.
+    pub(crate) fn names(&self) -> (&Arc<str>, &StepName) {
+        (&self.0.definition, &self.0.step)
+    }
+
     /// The idempotency key of this operation: the same in every attempt. A probe gets the key of
     /// the operation that it asks about; a compensation has a key of its own.
     #[must_use]
     pub fn key(&self) -> IdempotencyKey {
-        match self.op {
-            Op::Run if seeded("M2") => self.step_key().part(&self.attempt.to_string()),
+        match self.0.op {
+            Op::Run if seeded("M2") => self.step_key().part(&self.0.attempt.to_string()),
             Op::Run | Op::Probe => self.step_key(),
-            Op::Compensate => IdempotencyKey::of(self.saga, &self.step, Op::Compensate, 0),
+            Op::Compensate => IdempotencyKey::of(self.0.saga, &self.0.step, Op::Compensate, 0),
         }
     }
 
@@ -162,43 +177,43 @@ impl StepContext {
     /// compensation finds by it what it is to undo.
     #[must_use]
     pub fn step_key(&self) -> IdempotencyKey {
-        IdempotencyKey::of(self.saga, &self.step, Op::Run, self.generation)
+        IdempotencyKey::of(self.0.saga, &self.0.step, Op::Run, self.0.generation)
     }
 
     /// The saga.
     #[must_use]
     pub fn saga_id(&self) -> SagaId {
-        self.saga
+        self.0.saga
     }
 
     /// The name of the saga's definition.
     #[must_use]
     pub fn definition(&self) -> &str {
-        &self.definition
+        &self.0.definition
     }
 
     /// The step.
     #[must_use]
     pub fn step(&self) -> &StepName {
-        &self.step
+        &self.0.step
     }
 
     /// Which item of a list it is taken for, counted from zero; none when it is not a fan-out.
     #[must_use]
     pub fn item(&self) -> Option<u32> {
-        self.item
+        self.0.item
     }
 
     /// What is being done for the step.
     #[must_use]
     pub fn op(&self) -> Op {
-        self.op
+        self.0.op
     }
 
     /// Which attempt this is, counted from one over all workers and crashes.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        self.0.attempt
     }
 
     /// The epoch of the worker's lease: it tells which incarnation of which worker this is, and is never used
@@ -208,7 +223,7 @@ impl StepContext {
     /// before they begin.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        self.0.epoch
     }
 
     /// The generation of the step's key: 0, and one more each time that the engine had proof that nothing
@@ -216,20 +231,20 @@ impl StepContext {
     /// `StepHandle::replays_errors`).
     #[must_use]
     pub fn generation(&self) -> u32 {
-        self.generation
+        self.0.generation
     }
 
     /// The journal's time when this attempt began. Use it for limits that others have set, such as the
     /// expiry of an authorization: it is the same clock on every worker.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.now
+        self.0.now
     }
 
     /// How long this attempt may take before it is dropped and counted as unknown.
     #[must_use]
     pub fn timeout(&self) -> Duration {
-        self.timeout
+        self.0.timeout
     }
 }
 

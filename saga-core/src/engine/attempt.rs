@@ -33,22 +33,21 @@ pub(crate) fn run(
 ) -> impl Future<Output = Report> + Send {
     let span = info_span!(
         "saga.step",
-        saga.id = %cx.saga,
-        saga.definition = %cx.definition,
-        saga.step = %cx.step,
-        saga.op = %cx.op,
-        saga.attempt = cx.attempt,
+        saga.id = %cx.saga_id(),
+        saga.definition = %cx.definition(),
+        saga.step = %cx.step(),
+        saga.op = %cx.op(),
+        saga.attempt = cx.attempt(),
     );
-    let (definition, step, op, number, limit) = (cx.definition.clone(), cx.step.clone(), cx.op, cx.attempt, cx.timeout);
-    let attempt = AssertUnwindSafe(call.begin(cx)).catch_unwind();
+    let attempt = AssertUnwindSafe(call.begin(cx.clone())).catch_unwind();
     async move {
-        let began = Instant::now();
-        if number > 1 {
-            telemetry::retried(&definition, &step, op);
+        let (began, limit) = (Instant::now(), cx.timeout());
+        if cx.attempt() > 1 {
+            telemetry::retried(&cx);
         }
         let attempt = watchful(attempt, |took| {
             warn!(blocked_ms = took.as_millis(), "the step blocked its thread; move blocking work to spawn_blocking");
-            telemetry::blocked(&definition, &step);
+            telemetry::blocked(&cx);
         });
         let report = match tokio::time::timeout(limit, attempt).await {
             Ok(Ok(Ok(success))) => accept(success, payload_max_bytes),
@@ -61,7 +60,7 @@ pub(crate) fn run(
             Report::Failed { fault, .. } => Some(fault),
             Report::Done(_) | Report::Probed(_) | Report::Compensated => None,
         };
-        telemetry::attempted(&definition, &step, op, began.elapsed(), fault.is_some());
+        telemetry::attempted(&cx, began.elapsed(), fault.is_some());
         if let Some(fault) = fault {
             debug!(class = ?fault.class, effect = ?fault.effect, error = %fault.message, "the attempt failed");
         }

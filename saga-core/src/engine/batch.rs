@@ -1,10 +1,11 @@
 //! Group commit: items that arrive while a commit is under way share the next one.
 
 use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 /// How many commits are in flight at once: two keep the database busy while a third batch gathers;
@@ -22,14 +23,32 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// that writes is one that nobody aborts: whoever submits may go away, what was submitted is still written.
 #[derive(Debug)]
 pub(crate) struct Batcher<I, O> {
-    queue: mpsc::UnboundedSender<Item<I, O>>,
+    queue: Arc<Queue<I, O>>,
 }
 
-/// What was submitted, and where its answer goes.
-type Item<I, O> = (I, oneshot::Sender<O>);
+/// What waits to be written.
+#[derive(Debug)]
+struct Queue<I, O> {
+    waiting: Mutex<Waiting<I, O>>,
+    /// Tells the task that writes.
+    enough: Notify,
+}
+
+#[derive(Debug)]
+struct Waiting<I, O> {
+    batch: Batch<I, O>,
+    /// How many items must wait before the task that writes has something to do. (Were it woken for each, it would run
+    /// as often as all sagas together.)
+    wanted: usize,
+    /// Nobody can submit any more.
+    closed: bool,
+    /// The task that writes is gone, with the runtime that it ran on.
+    gone: bool,
+}
 
 /// Items that share a commit. Its room serves again: a batch of turns is so large that an allocator would hand it back
 /// to the system, and fetch it anew, for each commit.
+#[derive(Debug)]
 struct Batch<I, O> {
     items: Vec<I>,
     replies: Vec<oneshot::Sender<O>>,
@@ -44,9 +63,12 @@ impl<I, O> Batch<I, O> {
         self.items.len()
     }
 
-    fn push(&mut self, (item, reply): Item<I, O>) {
-        self.items.push(item);
-        self.replies.push(reply);
+    /// What came first, as far as one commit can carry it; what is left stays in `room`.
+    fn take(&mut self, batch_max: usize, mut room: Self) -> Self {
+        let most = self.len().min(batch_max);
+        room.items.extend(self.items.drain(most..));
+        room.replies.extend(self.replies.drain(most..));
+        std::mem::replace(self, room)
     }
 }
 
@@ -57,8 +79,9 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
         F: Fn(Vec<I>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = (Vec<I>, Vec<O>)> + Send + 'static,
     {
-        let (queue, items) = mpsc::unbounded_channel();
-        tokio::spawn(gather(items, flush, batch_max));
+        let waiting = Mutex::new(Waiting { batch: Batch::new(), wanted: 1, closed: false, gone: false });
+        let queue = Arc::new(Queue { waiting, enough: Notify::new() });
+        tokio::spawn(gather(Writer(queue.clone()), flush, batch_max.max(1)));
         Self { queue }
     }
 
@@ -68,64 +91,99 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
     /// There is no bound of its own: a saga has one turn on its way, and the sagas in flight are bounded.
     pub(crate) fn submit(&self, item: I) -> oneshot::Receiver<O> {
         let (reply, answer) = oneshot::channel();
-        // Gone with the reply: the answer is an error.
-        self.queue.send((item, reply)).ok();
+        let mut waiting = self.queue.lock();
+        if waiting.gone {
+            return answer;
+        }
+        waiting.batch.items.push(item);
+        waiting.batch.replies.push(reply);
+        if waiting.batch.len() == waiting.wanted {
+            drop(waiting);
+            self.queue.enough.notify_one();
+        }
         answer
     }
 }
 
+impl<I, O> Drop for Batcher<I, O> {
+    fn drop(&mut self) {
+        self.queue.lock().closed = true;
+        self.queue.enough.notify_one();
+    }
+}
+
+impl<I, O> Queue<I, O> {
+    fn lock(&self) -> MutexGuard<'_, Waiting<I, O>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task that writes. Whatever waits when it goes is told that nobody will write it.
+struct Writer<I, O>(Arc<Queue<I, O>>);
+
+impl<I, O> Drop for Writer<I, O> {
+    fn drop(&mut self) {
+        let left = {
+            let mut waiting = self.0.lock();
+            waiting.gone = true;
+            std::mem::replace(&mut waiting.batch, Batch::new())
+        };
+        drop(left);
+    }
+}
+
 /// Writes what arrives, for as long as somebody can submit.
-async fn gather<I, O, F, Fut>(mut items: mpsc::UnboundedReceiver<Item<I, O>>, flush: F, batch_max: usize)
+async fn gather<I, O, F, Fut>(writer: Writer<I, O>, flush: F, batch_max: usize)
 where
     F: Fn(Vec<I>) -> Fut,
     Fut: Future<Output = (Vec<I>, Vec<O>)>,
 {
-    let (mut waiting, mut flights, mut open) = (Batch::new(), FuturesUnordered::new(), true);
+    let mut flights = FuturesUnordered::new();
     // How many items are being written; how many the last commit carried, and when it began.
     let (mut flying, mut last, mut began) = (0, 0, Instant::now());
     let mut spare = Vec::new();
-    while open || !flights.is_empty() || waiting.len() > 0 {
-        let held_back = waiting.len() > 0 && flights.len() < AT_ONCE;
-        let look_at = began + if began.elapsed() < APART { APART } else { PATIENCE };
+    loop {
+        let (since, may_begin) = (began.elapsed(), flights.len() < AT_ONCE);
+        let held_back = {
+            let mut waiting = writer.0.lock();
+            let (count, enough) = (waiting.batch.len(), worth_it(flying, last, since).min(batch_max));
+            if may_begin && count >= enough {
+                let batch = waiting.batch.take(batch_max, spare.pop().unwrap_or(Batch::new()));
+                (last, began) = (batch.len(), Instant::now());
+                flying += last;
+                flights.push(write(batch, &flush));
+                continue;
+            }
+            if waiting.closed && count == 0 && flights.is_empty() {
+                return;
+            }
+            waiting.wanted = match may_begin {
+                // The first one sets the clock.
+                true if count == 0 => 1,
+                true => enough,
+                false => usize::MAX,
+            };
+            may_begin && count > 0
+        };
+        let look_at = began + if since < APART { APART } else { PATIENCE };
         tokio::select! {
             biased;
             Some((written, room)) = flights.next() => {
                 flying -= written;
                 spare.push(room);
             }
-            item = items.recv(), if open && waiting.len() < batch_max => match item {
-                None => open = false,
-                Some(item) => take_all(&mut items, item, &mut waiting, batch_max),
-            },
+            () = writer.0.enough.notified() => {}
             () = tokio::time::sleep_until(look_at), if held_back => {}
         }
-        if flights.len() < AT_ONCE && is_worth_it(waiting.len(), flying, last, began.elapsed()) {
-            let batch = std::mem::replace(&mut waiting, spare.pop().unwrap_or(Batch::new()));
-            last = batch.len();
-            (flying, began) = (flying + last, Instant::now());
-            flights.push(write(batch, &flush));
-        }
     }
 }
 
-/// Whether a commit of what is waiting is worth its cost, beside one that carries `flying` items, and so long after one
-/// of `last` items began.
-fn is_worth_it(waiting: usize, flying: usize, last: usize, since: Duration) -> bool {
-    waiting > 0 && (waiting >= last || since >= APART) && (waiting >= flying || since >= PATIENCE)
-}
-
-/// Takes in what has arrived, as far as one commit can carry it.
-fn take_all<I, O>(
-    items: &mut mpsc::UnboundedReceiver<Item<I, O>>,
-    first: Item<I, O>,
-    waiting: &mut Batch<I, O>,
-    batch_max: usize,
-) {
-    waiting.push(first);
-    while waiting.len() < batch_max {
-        let Ok(item) = items.try_recv() else { break };
-        waiting.push(item);
-    }
+/// How many items a commit must carry to be worth its cost, beside one that carries `flying` items, and so long after
+/// one of `last` items began.
+fn worth_it(flying: usize, last: usize, since: Duration) -> usize {
+    let apart = if since >= APART { 1 } else { last };
+    let beside = if since >= PATIENCE { 1 } else { flying };
+    apart.max(beside).max(1)
 }
 
 /// Writes a batch and hands out the answers. Tells how many items there were, and gives back the room.
@@ -147,8 +205,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
 
     /// What each commit carried, and when it began.
@@ -247,6 +303,36 @@ mod tests {
         answered((0..7).map(|item| batcher.submit(item)).collect()).await;
         let carried: Vec<_> = written.lock().unwrap().iter().map(|(items, _)| items.clone()).collect();
         assert_eq!(carried, [vec![0, 1, 2], vec![3, 4, 5], vec![6]]);
+    }
+
+    #[test]
+    fn who_submits_and_is_not_written_since_the_runtime_is_gone_is_told() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (batcher, early, under_way) = runtime.block_on(async {
+            let (batcher, _) = of_at_most(1, &[1_000]);
+            let under_way = batcher.submit(0);
+            tokio::task::yield_now().await;
+            let early = batcher.submit(1);
+            (batcher, early, under_way)
+        });
+        drop(runtime);
+        for receipt in [under_way, early, batcher.submit(2)] {
+            assert!(receipt.blocking_recv().is_err());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_writer_is_woken_by_the_first_item_and_by_the_one_that_makes_a_commit_worth_its_cost() {
+        let (batcher, _) = taking(&[50]);
+        let wanted = || batcher.queue.lock().wanted;
+        let receipts: Vec<_> = (0..4).map(|item| batcher.submit(item)).collect();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(wanted(), 1, "nothing waits");
+        let later: Vec<_> = (4..6).map(|item| batcher.submit(item)).collect();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(wanted(), 4, "as many as are being written");
+        answered(receipts).await;
+        drop(later);
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,6 @@
 //! the rules of sagas; it keeps the order of durable and done.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, error, info_span, warn};
 
 use super::attempt::{self, panic_message};
+use super::dependency::Permit;
 use super::incarnation::{Hold, Incarnation, Written, outage_delay};
 use super::intercept::Call;
 use super::mailbox::deliver;
@@ -25,7 +25,7 @@ use crate::id::SagaId;
 use crate::journal::{After, End, LetterChange, Standing};
 use crate::machine::{Attempt, AttentionReason, IllegalRecord, Report};
 use crate::seeded::seeded;
-use crate::step::StepContext;
+use crate::step::{Facts, StepContext};
 use crate::time::Timestamp;
 
 /// A saga that waits no longer than this stays in memory, without a slot; one that waits longer is
@@ -34,8 +34,6 @@ const STAY_MAX: Duration = Duration::from_secs(1);
 
 /// How patiently a saga is taken up anew whose turn the journal has refused: about a second.
 const REFUSED_DELAY: u32 = 7;
-
-type Running = FuturesUnordered<Pin<Box<dyn Future<Output = (Attempt, Report)> + Send>>>;
 
 /// Why the driver let go of a saga.
 enum Exit {
@@ -161,7 +159,7 @@ impl Driver {
     }
 
     async fn drive(&mut self) -> Result<Exit, Stop> {
-        let mut running = Running::new();
+        let mut running = FuturesUnordered::new();
         loop {
             for message in self.hold.mailbox.take() {
                 self.saga.receive(message.id, &message.body)?;
@@ -177,7 +175,11 @@ impl Driver {
             if after != After::Keep {
                 return Ok(Exit::Gone);
             }
-            self.launch(&attempts, &mut running).await?;
+            for &attempt in &attempts {
+                if let Some((call, permit)) = self.prepared(attempt).await? {
+                    running.push(self.launch(attempt, call, permit));
+                }
+            }
             if running.is_empty() {
                 return wake_at.map(Exit::Sleep).ok_or(Stop::HandBack);
             }
@@ -206,7 +208,7 @@ impl Driver {
         let (news, written) = self.submit(after)?;
         match written.await.unwrap_or(Written::Lost) {
             Written::Durable => {}
-            Written::Unread => {
+            Written::Unread if matches!(after, After::End(_)) => {
                 self.hold.leaving(false);
                 return Ok(false);
             }
@@ -215,7 +217,8 @@ impl Driver {
                 error!(saga.id = %self.saga.id, "another turn stands where this worker's was to stand; dropping the saga");
                 return Err(Stop::Lost);
             }
-            Written::Refused => {
+            // Only a turn that ends its saga can be told to read first.
+            Written::Refused | Written::Unread => {
                 error!(saga.id = %self.saga.id, "the journal refuses the saga's turn; it stays as it is");
                 // Taken up anew, it may well be refused anew: not as fast as the processor can.
                 self.pause(outage_delay(REFUSED_DELAY)).await;
@@ -229,7 +232,7 @@ impl Driver {
     }
 
     /// Hands the turn on, with the journal's answer to come; and what it holds that others must be told.
-    fn submit(&self, after: After) -> Result<(News, oneshot::Receiver<Written>), Stop> {
+    fn submit(&mut self, after: After) -> Result<(News, oneshot::Receiver<Written>), Stop> {
         let turn = self.saga.turn(after, fastrand::i64(..))?;
         let news = News {
             ending: self.saga.ending(),
@@ -239,8 +242,9 @@ impl Driver {
             late_effects: self.saga.late_effects(),
             late_signals: self.saga.late_signals(),
         };
-        if after != After::Keep {
-            self.hold.leaving(true);
+        match after {
+            After::Keep => self.saga.turn_sent(),
+            After::Park { .. } | After::End(_) => self.hold.leaving(true),
         }
         Ok((news, self.incarnation.appender.submit(turn)))
     }
@@ -284,30 +288,37 @@ impl Driver {
         }
     }
 
-    /// Starts the attempts whose intents have just become durable.
-    async fn launch(&mut self, attempts: &[Attempt], running: &mut Running) -> Result<(), Stop> {
-        for &attempt in attempts {
-            let Some((prepared, permit)) = self.saga.take_prepared(attempt) else { continue };
-            // A worker whose lease may have lapsed starts nothing.
-            if !self.incarnation.is_live() && !self.incarnation.live().await {
-                return Err(Stop::Lost);
-            }
-            let cx = self.context(attempt);
-            if let Some(dependency) = self.dependency(attempt).filter(|_| attempt.number == 1) {
-                self.inner.dependencies.deposit(dependency, attempt.op, cx.now);
-            }
-            let max = self.inner.limits.payload_max_bytes;
-            let (inner, secret) = (self.inner.clone(), self.saga.blueprint.is_secret());
-            let call = Call::new(prepared).within(&inner.options.interceptors);
-            running.push(Box::pin(async move {
-                let report = attempt::run(call, cx, max, secret).await;
-                if let Some(permit) = permit {
-                    permit.report(answered(&report), inner.clock.now());
-                }
-                (attempt, report)
-            }));
+    /// What it takes to make the attempt, if its intent has just become durable; none when it is under way.
+    async fn prepared(&mut self, attempt: Attempt) -> Result<Option<(Call, Option<Permit>)>, Stop> {
+        let Some((prepared, permit)) = self.saga.take_prepared(attempt) else { return Ok(None) };
+        // A worker whose lease may have lapsed starts nothing.
+        if !self.incarnation.is_live() && !self.incarnation.live().await {
+            return Err(Stop::Lost);
         }
-        Ok(())
+        Ok(Some((Call::new(prepared).within(&self.inner.options.interceptors), permit)))
+    }
+
+    /// Makes the attempt.
+    fn launch(
+        &self,
+        attempt: Attempt,
+        call: Call,
+        permit: Option<Permit>,
+    ) -> impl Future<Output = (Attempt, Report)> + Send + use<> {
+        let cx = self.context(attempt);
+        if let Some(dependency) = self.dependency(attempt).filter(|_| attempt.number == 1) {
+            self.inner.dependencies.deposit(dependency, attempt.op, cx.now());
+        }
+        let (max, secret) = (self.inner.limits.payload_max_bytes, self.saga.blueprint.is_secret());
+        let permit = permit.map(|permit| (permit, self.inner.clone()));
+        let report = attempt::run(call, cx, max, secret);
+        async move {
+            let report = report.await;
+            if let Some((permit, inner)) = permit {
+                permit.report(answered(&report), inner.clock.now());
+            }
+            (attempt, report)
+        }
     }
 
     fn dependency(&self, attempt: Attempt) -> Option<&Arc<str>> {
@@ -327,7 +338,7 @@ impl Driver {
 
     fn context(&self, attempt: Attempt) -> StepContext {
         let (blueprint, state, now) = (&self.saga.blueprint, self.saga.state(), self.inner.clock.now());
-        StepContext {
+        StepContext::new(Facts {
             saga: self.saga.id,
             definition: blueprint.name.clone(),
             step: state.steps()[attempt.step].name().clone(),
@@ -338,13 +349,16 @@ impl Driver {
             epoch: self.incarnation.epoch(),
             now,
             timeout: state.time_limit(&blueprint.plan, attempt, now),
-        }
+        })
     }
 
     /// Waits until an attempt ends or something is due, and takes in all attempts that have ended.
-    async fn wait(&mut self, running: &mut Running, wake_at: Option<Timestamp>) -> Result<(), Stop> {
-        let draining = self.inner.draining.is_cancelled();
-        let wake_at = wake_at.filter(|_| !draining).map(|at| self.inner.clock.instant(at));
+    async fn wait(
+        &mut self,
+        running: &mut FuturesUnordered<impl Future<Output = (Attempt, Report)> + Send>,
+        wake_at: Option<Timestamp>,
+    ) -> Result<(), Stop> {
+        let wake_at = wake_at.filter(|_| !self.inner.draining.is_cancelled()).map(|at| self.inner.clock.instant(at));
         let timer = async {
             match wake_at {
                 Some(at) => tokio::time::sleep_until(at).await,

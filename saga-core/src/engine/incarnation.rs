@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,8 +50,10 @@ pub(crate) struct Incarnation {
     pub(crate) lease: Lease,
     /// Cancelled once the lease is lost or the engine is gone.
     pub(crate) lost: CancellationToken,
-    /// Until when the lease is certainly valid, by this process's monotonic clock.
-    valid_until: Mutex<Instant>,
+    opened: Instant,
+    /// For how many microseconds after that the lease is certainly valid, by this process's monotonic clock.
+    /// (Every attempt looks at it: a lock would be written to by all threads.)
+    valid_for: AtomicU64,
     /// Tells all that wait for a renewal, in the order in which they came.
     renewals: Notify,
     pub(crate) appender: Batcher<Turn, Written>,
@@ -96,8 +99,19 @@ impl Incarnation {
                 }
             })
         };
-        let (valid_until, claims) = (Mutex::new(valid_until), inner.claims.clone());
-        Self { lease, lost, valid_until, renewals: Notify::new(), appender, starter, held: Arc::default(), claims }
+        let (opened, claims) = (Instant::now(), inner.claims.clone());
+        let valid_for = AtomicU64::new(micros(opened, valid_until));
+        Self {
+            lease,
+            lost,
+            opened,
+            valid_for,
+            renewals: Notify::new(),
+            appender,
+            starter,
+            held: Arc::default(),
+            claims,
+        }
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -106,13 +120,14 @@ impl Incarnation {
 
     /// Takes note that the lease was renewed.
     pub(crate) fn renewed(&self, valid_until: Instant) {
-        *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = valid_until;
+        self.valid_for.store(micros(self.opened, valid_until), Ordering::Release);
         self.renewals.notify_waiters();
     }
 
     /// Whether the lease is certainly valid now.
     pub(crate) fn is_live(&self) -> bool {
-        !self.lost.is_cancelled() && Instant::now() < *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner)
+        let valid_for = Duration::from_micros(self.valid_for.load(Ordering::Acquire));
+        self.opened.elapsed() < valid_for && !self.lost.is_cancelled()
     }
 
     /// Returns true as soon as the lease is certainly valid, false once it is lost. Nothing with an
@@ -162,6 +177,11 @@ impl Incarnation {
     pub(crate) fn mailbox(&self, saga: SagaId) -> Option<Arc<Mailbox>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).get(&saga).map(|place| place.mailbox.clone())
     }
+}
+
+/// How many microseconds lie between the two, rounded down: a lease rather ends a little early.
+fn micros(opened: Instant, until: Instant) -> u64 {
+    u64::try_from(until.saturating_duration_since(opened).as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The right to work on a saga within one incarnation; given up when dropped.
@@ -305,7 +325,8 @@ mod tests {
         Incarnation {
             lease: Lease { epoch: Epoch(1) },
             lost: CancellationToken::new(),
-            valid_until: Mutex::new(Instant::now() + TTL),
+            opened: Instant::now(),
+            valid_for: AtomicU64::new(u64::try_from(TTL.as_micros()).unwrap()),
             renewals: Notify::new(),
             appender: Batcher::spawn(1, async |turns: Vec<Turn>| (turns, Vec::new())),
             starter: Batcher::spawn(1, async |sagas: Vec<NewSaga>| (sagas, Vec::new())),

@@ -42,16 +42,18 @@ pub(crate) struct Saga {
     key: Arc<str>,
     pub(crate) blueprint: Arc<Blueprint>,
     state: SagaState,
-    /// Applied, and not yet durable.
+    /// Applied, and not yet sent to the journal.
     turn: Vec<Record>,
+    /// A turn is on its way to the journal, and its records are not needed any more.
+    sent: bool,
     /// What the turn publishes.
     events: Vec<NewEvent>,
     /// What the turn starts.
     starts: Vec<NewSaga>,
     /// The messages that the turn takes in.
     read: Vec<String>,
-    /// What waited for a human when the last turn became durable.
-    blocked: Vec<(usize, Op)>,
+    /// The steps that waited for a human when the turn turned the saga back.
+    overtaken: Vec<StepName>,
     /// Decoded inputs of intents that have not been launched.
     prepared: Vec<(usize, Prepared, Option<Permit>)>,
 }
@@ -85,9 +87,10 @@ impl Saga {
             id,
             key: key.into(),
             blueprint,
-            blocked: blocked(&state),
             state,
             turn: Vec::new(),
+            sent: false,
+            overtaken: Vec::new(),
             events: Vec::new(),
             starts: Vec::new(),
             read: Vec::new(),
@@ -110,11 +113,16 @@ impl Saga {
 
     /// Whether something has been applied that is not durable yet.
     pub(crate) fn has_news(&self) -> bool {
-        !self.turn.is_empty()
+        self.sent || !self.turn.is_empty()
     }
 
     pub(crate) fn apply(&mut self, record: Record) -> Result<(), IllegalRecord> {
+        let overtakes = matches!(record, Record::TurnedBack { .. });
+        let overtaken = if overtakes { waiting_for_a_human(&self.state) } else { Vec::new() };
         self.state.apply(&self.blueprint.plan, &record)?;
+        if overtakes {
+            self.overtaken = overtaken;
+        }
         if self.turn.capacity() == 0 {
             // What was done and the next intent: a vector's own first room is twice that.
             self.turn.reserve_exact(2);
@@ -340,9 +348,9 @@ impl Saga {
         &self.turn
     }
 
-    /// What waited for a human when the last turn became durable.
-    pub(super) fn was_blocked(&self) -> &[(usize, Op)] {
-        &self.blocked
+    /// The steps that waited for a human when the turn turned the saga back.
+    pub(super) fn overtaken(&self) -> &[StepName] {
+        &self.overtaken
     }
 
     /// How the saga stands while it is parked.
@@ -409,15 +417,23 @@ impl Saga {
         Ok(turn)
     }
 
+    /// Takes note that the turn is on its way, and that nothing comes before it is durable: its records are not
+    /// needed any more. (Dropped now, and not with the answer, which finds the saga out of the processor's caches.)
+    pub(crate) fn turn_sent(&mut self) {
+        self.turn = Vec::new();
+        self.sent = true;
+    }
+
     /// Takes note that the turn is durable.
     pub(crate) fn turn_written(&mut self) {
         // With their room: a saga may now wait in its step for long.
         self.turn = Vec::new();
+        self.sent = false;
         self.read.clear();
         self.events.clear();
         self.starts.clear();
+        self.overtaken.clear();
         self.state.turn_written();
-        self.blocked = blocked(&self.state);
     }
 }
 
@@ -427,8 +443,9 @@ impl std::fmt::Debug for Saga {
     }
 }
 
-fn blocked(state: &SagaState) -> Vec<(usize, Op)> {
-    state.steps().iter().enumerate().filter_map(|(index, step)| Some((index, step.blocked()?))).collect()
+/// The steps that cannot go on without a human.
+fn waiting_for_a_human(state: &SagaState) -> Vec<StepName> {
+    state.steps().iter().filter(|step| step.blocked() == Some(Op::Run)).map(|step| step.name().clone()).collect()
 }
 
 /// An error and its causes in one line.

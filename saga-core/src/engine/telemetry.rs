@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use metrics::{counter, histogram};
 
-use crate::id::{Op, StepName};
 use crate::journal::End;
 use crate::machine::AttentionReason;
+use crate::step::StepContext;
 
 /// A saga was created by this engine.
 pub(crate) fn started(definition: &Arc<str>) {
@@ -42,29 +42,32 @@ pub(crate) fn dead_lettered(definition: &Arc<str>, reason: AttentionReason) {
 }
 
 /// An attempt ended.
-pub(crate) fn attempted(definition: &Arc<str>, step: &StepName, op: Op, took: Duration, failed: bool) {
+pub(crate) fn attempted(cx: &StepContext, took: Duration, failed: bool) {
+    let (definition, step) = cx.names();
     histogram!(
         "saga_step_duration_seconds",
         "definition" => definition.clone(),
         "step" => step.shared(),
-        "op" => op.as_str(),
+        "op" => cx.op().as_str(),
         "result" => if failed { "failed" } else { "ok" },
     )
     .record(took);
 }
 
 /// A step kept its thread for long.
-pub(crate) fn blocked(definition: &Arc<str>, step: &StepName) {
+pub(crate) fn blocked(cx: &StepContext) {
+    let (definition, step) = cx.names();
     counter!("saga_step_blocked_total", "definition" => definition.clone(), "step" => step.shared()).increment(1);
 }
 
 /// An attempt after the first began.
-pub(crate) fn retried(definition: &Arc<str>, step: &StepName, op: Op) {
+pub(crate) fn retried(cx: &StepContext) {
+    let (definition, step) = cx.names();
     counter!(
         "saga_step_retries_total",
         "definition" => definition.clone(),
         "step" => step.shared(),
-        "op" => op.as_str(),
+        "op" => cx.op().as_str(),
     )
     .increment(1);
 }

@@ -116,17 +116,15 @@ impl Saga {
                 }),
                 // What waited for a human has been overtaken: the saga turned back past it.
                 Record::TurnedBack { step } => {
-                    changes.extend(self.was_blocked().iter().filter(|(_, op)| *op == Op::Run).map(|(index, op)| {
-                        LetterChange::Close {
-                            step: Some(self.state().steps()[*index].name().clone()),
-                            op: *op,
-                            resolution: "superseded".to_owned(),
-                            actor: "engine".to_owned(),
-                            reason: match step {
-                                Some(step) => format!("the saga turned back at {step}"),
-                                None => "the saga turned back".to_owned(),
-                            },
-                        }
+                    changes.extend(self.overtaken().iter().map(|overtaken| LetterChange::Close {
+                        step: Some(overtaken.clone()),
+                        op: Op::Run,
+                        resolution: "superseded".to_owned(),
+                        actor: "engine".to_owned(),
+                        reason: match step {
+                            Some(step) => format!("the saga turned back at {step}"),
+                            None => "the saga turned back".to_owned(),
+                        },
                     }));
                 }
                 Record::Started { .. }

@@ -33,7 +33,9 @@ impl SagaState {
     /// The index of the step, or item, with this name.
     #[must_use]
     pub fn find(&self, name: &StepName) -> Option<usize> {
-        self.steps().iter().position(|step| step.name() == name)
+        // Records that are made here have clones of the names; no text need be looked at.
+        let same = self.steps().iter().position(|step| step.name().is_clone_of(name));
+        same.or_else(|| self.steps().iter().position(|step| step.name() == name))
     }
 
     /// Whether the step stands for its items, and is not one itself.
