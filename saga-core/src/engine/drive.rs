@@ -311,14 +311,13 @@ impl Driver {
         }
         let (max, secret) = (self.inner.limits.payload_max_bytes, self.saga.blueprint.is_secret());
         let permit = permit.map(|permit| (permit, self.inner.clone()));
-        let report = attempt::run(call, cx, max, secret);
-        async move {
-            let report = report.await;
+        // (No `async` block, which would keep room for the future twice.)
+        attempt::run(call, cx, max, secret).map(move |report| {
             if let Some((permit, inner)) = permit {
                 permit.report(answered(&report), inner.clock.now());
             }
             (attempt, report)
-        }
+        })
     }
 
     fn dependency(&self, attempt: Attempt) -> Option<&Arc<str>> {
