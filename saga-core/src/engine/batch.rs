@@ -158,8 +158,9 @@ where
                 return;
             }
             waiting.wanted = match may_begin {
-                // The first one sets the clock.
-                true if count == 0 => 1,
+                // The first one sets the timer; and whatever comes may find that its time has passed, which the timer,
+                // that counts in milliseconds, tells later.
+                true if count == 0 || since < APART => count + 1,
                 true => enough,
                 false => usize::MAX,
             };
