@@ -37,8 +37,8 @@ struct Queue<I, O> {
 #[derive(Debug)]
 struct Waiting<I, O> {
     batch: Batch<I, O>,
-    /// How many items must wait before the task that writes has something to do. (Were it woken for each, it would run
-    /// as often as all sagas together.)
+    /// How many items must wait before the task that writes has something to do. (Were it always woken for each, it would
+    /// run as often as all sagas together.)
     wanted: usize,
     /// Nobody can submit any more.
     closed: bool,
@@ -334,6 +334,29 @@ mod tests {
         assert_eq!(wanted(), 4, "as many as are being written");
         answered(receipts).await;
         drop(later);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_that_waits_for_its_time_begins_with_the_next_item_and_not_with_the_timers_next_millisecond() {
+        let (batcher, written) = taking(&[1, 1]);
+        let later = async |micros| {
+            tokio::time::advance(Duration::from_micros(micros)).await;
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        };
+        later(500).await;
+        let mut receipts: Vec<_> = (0..4).map(|item| batcher.submit(item)).collect();
+        later(0).await;
+        later(1_500).await;
+        receipts.push(batcher.submit(4));
+        later(0).await;
+        later(600).await;
+        assert_eq!(written.lock().unwrap().len(), 1, "its time has passed, and the timer counts in milliseconds");
+        receipts.push(batcher.submit(5));
+        later(0).await;
+        assert_eq!(written.lock().unwrap().last(), Some(&(vec![4, 5], 2)));
+        answered(receipts).await;
     }
 
     #[tokio::test(start_paused = true)]
