@@ -15,6 +15,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("fast path", include_str!("../migrations/0004_fast_path.sql")),
     ("claims", include_str!("../migrations/0005_claims.sql")),
     ("plans", include_str!("../migrations/0006_plans.sql")),
+    ("join order", include_str!("../migrations/0007_join_order.sql")),
 ];
 
 /// The newest schema version that this library knows.

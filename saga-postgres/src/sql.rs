@@ -1,5 +1,6 @@
 //! Every statement of the journal, rendered once with the schema's name: the one place to look for
-//! injection. All values are bound.
+//! injection. All values are bound. What is looked up for each row of something else is a LATERAL with an
+//! OFFSET: see the migration "join order" for why.
 
 use std::sync::Arc;
 
@@ -61,14 +62,18 @@ statements! {
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) AS answers";
     append_with_effects = "SELECT {schema}.append_with_effects(\
         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::json) AS answers";
-    unread = "SELECT DISTINCT s.saga_id FROM unnest($1::uuid[]) AS e(saga) JOIN {schema}.saga s ON s.saga_id = e.saga \
-        JOIN {schema}.message m ON m.definition = s.definition AND m.key = s.key WHERE m.read_seq IS NULL";
+    unread = "SELECT s.saga_id FROM unnest($1::uuid[]) AS e(saga) \
+        CROSS JOIN LATERAL (SELECT * FROM {schema}.saga o WHERE o.saga_id = e.saga OFFSET 0) s \
+        WHERE EXISTS (SELECT 1 FROM {schema}.message m \
+            WHERE m.definition = s.definition AND m.key = s.key AND m.read_seq IS NULL OFFSET 0)";
     send = "SELECT {schema}.send($1, $2, $3, $4) AS answers";
     inbox = "SELECT s.saga_id, m.message_id, m.body, NULL AS step, NULL AS tokens, m.nth FROM {schema}.message m \
-        JOIN {schema}.saga s ON s.definition = m.definition AND s.key = m.key \
-        JOIN {schema}.live l ON l.saga_id = s.saga_id WHERE m.read_seq IS NULL AND l.owner = $1 \
+        CROSS JOIN LATERAL (SELECT o.saga_id FROM {schema}.saga o \
+            WHERE o.definition = m.definition AND o.key = m.key OFFSET 0) s \
+        CROSS JOIN LATERAL (SELECT o.owner FROM {schema}.live o WHERE o.saga_id = s.saga_id OFFSET 0) l \
+        WHERE m.read_seq IS NULL AND l.owner = $1 \
         UNION ALL SELECT k.saga_id, NULL, NULL, k.step, json_object_agg(k.key, k.token)::text, 0 FROM {schema}.lock k \
-        JOIN {schema}.live l ON l.saga_id = k.saga_id \
+        CROSS JOIN LATERAL (SELECT o.owner FROM {schema}.live o WHERE o.saga_id = k.saga_id OFFSET 0) l \
         WHERE k.token IS NOT NULL AND k.read_seq IS NULL AND l.owner = $1 GROUP BY k.saga_id, k.step ORDER BY 6";
     relay = "SELECT saga_id, event_id, topic, headers, payload, attempts, at, next_due_at FROM {schema}.relay($1, $2)";
     settle = "SELECT {schema}.settle($1, $2, $3, $4, $5, $6, $7)";
@@ -81,11 +86,13 @@ statements! {
         FROM {schema}.claim($1, $2, $3, $4)";
     claim_one = "SELECT answer, owned_by FROM {schema}.claim_one($1, $2)";
     owned = "SELECT s.saga_id, s.definition, s.version, s.key, s.input, {schema}.micros(s.created_at) AS created_at \
-        FROM {schema}.live l JOIN {schema}.saga s USING (saga_id) WHERE l.owner = $1";
+        FROM {schema}.live l \
+        CROSS JOIN LATERAL (SELECT * FROM {schema}.saga o WHERE o.saga_id = l.saga_id OFFSET 0) s WHERE l.owner = $1";
     load = "SELECT saga_id, definition, version, key, input, created_at, seq, at, epoch, body FROM {schema}.load($1)";
-    summary = concat!("SELECT ", summary_columns!(), " WHERE s.saga_id = $1");
-    find = concat!("SELECT ", summary_columns!(), " WHERE s.definition = $1 AND s.key = $2");
-    list = concat!("SELECT * FROM (SELECT ", summary_columns!(), " WHERE ($1::uuid IS NULL OR s.saga_id < $1) \
+    summary = concat!("SELECT ", summary_columns!(), one!(), " WHERE s.saga_id = $1");
+    find = concat!("SELECT ", summary_columns!(), one!(), " WHERE s.definition = $1 AND s.key = $2");
+    list = concat!("SELECT * FROM (SELECT ", summary_columns!(),
+        " FROM {schema}.saga s LEFT JOIN {schema}.live l ON l.saga_id = s.saga_id WHERE ($1::uuid IS NULL OR s.saga_id < $1) \
         AND ($2::text IS NULL OR s.definition = $2) AND ($3::text IS NULL OR starts_with(s.key, $3)) \
         AND ($4::text IS NULL OR ($4 IN ('completed', 'rolled-back')) = (l.saga_id IS NULL)) \
         AND ($6::bigint IS NULL OR {schema}.micros(s.created_at) >= $6) \
@@ -114,17 +121,26 @@ macro_rules! summary_columns {
         "s.saga_id, s.definition, s.version, s.key, s.input, {schema}.micros(s.created_at) AS created_at, \
          l.saga_id IS NOT NULL AS lives, l.owner IS NOT NULL AS owned, l.standing AS standing, \
          EXISTS (SELECT 1 FROM {schema}.lease f WHERE f.epoch = l.owner AND f.fenced_at IS NULL) AS running, \
-         (SELECT t.ends FROM {schema}.turn t WHERE t.saga_id = s.saga_id ORDER BY t.seq DESC LIMIT 1) AS ends \
-         FROM {schema}.saga s LEFT JOIN {schema}.live l ON l.saga_id = s.saga_id"
+         (SELECT t.ends FROM {schema}.turn t WHERE t.saga_id = s.saga_id ORDER BY t.seq DESC LIMIT 1) AS ends"
     };
 }
 use summary_columns;
+
+/// One saga, which the rest of the statement names.
+macro_rules! one {
+    () => {
+        " FROM {schema}.saga s LEFT JOIN LATERAL \
+         (SELECT * FROM {schema}.live o WHERE o.saga_id = s.saga_id OFFSET 0) l ON true"
+    };
+}
+use one;
 
 macro_rules! letter_columns {
     () => {
         "d.saga_id, s.definition, s.key, d.step, d.op, d.reason, d.error, d.attempts, d.seq, \
          {schema}.micros(d.opened_at) AS opened_at \
-         FROM {schema}.dead_letter d JOIN {schema}.saga s ON s.saga_id = d.saga_id"
+         FROM {schema}.dead_letter d \
+         CROSS JOIN LATERAL (SELECT * FROM {schema}.saga o WHERE o.saga_id = d.saga_id OFFSET 0) s"
     };
 }
 use letter_columns;

@@ -24,11 +24,10 @@ const SCHEMA: &str = "
 const WRITE: &str = "
     WITH held AS (SELECT 1 FROM floor.lease WHERE epoch = 1 AND fenced_at IS NULL FOR KEY SHARE),
     begun AS (INSERT INTO floor.saga (saga_id, definition, key, created_at)
-        SELECT saga, 'noop', key, clock_timestamp() FROM unnest($1::uuid[], $2::text[]) AS b(saga, key)),
+        SELECT unnest($1::uuid[]), 'noop', unnest($2::text[]), clock_timestamp()),
     written AS (INSERT INTO floor.turn (saga_id, seq, epoch, nonce, at, body)
-        SELECT saga, seq, 1, nonce, clock_timestamp(), body
-        FROM unnest($3::uuid[], $4::integer[], $5::bigint[], $6::text[]) AS t(saga, seq, nonce, body)),
-    ended AS (UPDATE floor.saga s SET ended = 1 FROM unnest($7::uuid[]) AS e(saga) WHERE s.saga_id = e.saga)
+        SELECT unnest($3::uuid[]), unnest($4::integer[]), 1, unnest($5::bigint[]), clock_timestamp(), unnest($6::text[])),
+    ended AS (UPDATE floor.saga s SET ended = 1 WHERE s.saga_id = ANY ($7::uuid[]))
     SELECT count(*) FROM held";
 
 /// Creates the tables if need be, and connects so many times.

@@ -2,6 +2,7 @@
 //! that it was done.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use indicatif::ProgressBar;
 use saga_core::{BuildError, Definition, StepContext, StepError, async_trait};
@@ -30,8 +31,14 @@ const TABLES: &str = "
 const BUSINESS: &str = "INSERT INTO business (id, what) VALUES ($1, $2)";
 const CHECKPOINT: &str = "INSERT INTO checkpoint (saga, step, result) VALUES ($1, $2, $3)";
 
+/// What was written. Callers that have begun together end their sagas together as well, so that in a few seconds all of
+/// a wave's sagas are counted or none: rates go by the steps.
+type Written = Arc<AtomicU64>;
+
 /// The business: one row.
-struct Insert;
+struct Insert {
+    written: Written,
+}
 
 #[async_trait]
 impl TransactionalStep for Insert {
@@ -40,6 +47,7 @@ impl TransactionalStep for Insert {
 
     async fn run(&self, tx: &mut PgConnection, _: &StepContext, _: String) -> Result<String, StepError> {
         sqlx::query(BUSINESS).bind(Uuid::now_v7()).bind(RESULT).execute(tx).await?;
+        self.written.fetch_add(1, Ordering::Relaxed);
         Ok(RESULT.to_owned())
     }
 }
@@ -51,9 +59,9 @@ impl TransactionalCompensation for Insert {
     }
 }
 
-fn definition(pool: &PgPool) -> Result<Definition<String, String>, BuildError> {
+fn definition(pool: &PgPool, written: &Written) -> Result<Definition<String, String>, BuildError> {
     Definition::build("transactional", 1, |saga, input| {
-        let step = || Transactional::new(pool.clone(), Insert);
+        let step = || Transactional::new(pool.clone(), Insert { written: written.clone() });
         let mut last = saga.compensatable("step-1", step(), input);
         for nth in 2..=STEPS {
             last = saga.compensatable(&format!("step-{nth}"), step(), last);
@@ -62,10 +70,11 @@ fn definition(pool: &PgPool) -> Result<Definition<String, String>, BuildError> {
     })
 }
 
-async fn by_hand(pool: &PgPool, key: &str) -> Result<(), sqlx::Error> {
+async fn by_hand(pool: &PgPool, written: &Written, key: &str) -> Result<(), sqlx::Error> {
     for nth in 1_i32..=3 {
         let mut tx = pool.begin().await?;
         sqlx::query(BUSINESS).bind(Uuid::now_v7()).bind(RESULT).execute(&mut *tx).await?;
+        written.fetch_add(1, Ordering::Relaxed);
         sqlx::query(CHECKPOINT).bind(key).bind(nth).bind(RESULT).execute(&mut *tx).await?;
         tx.commit().await?;
     }
@@ -89,13 +98,13 @@ pub(super) async fn run(settings: &Settings, bar: &ProgressBar) -> Outcome<Vec<F
         let (mut ours, mut by_hands) = (Vec::new(), Vec::new());
         for _ in 0..settings.rounds() {
             bar.set_message(format!("by hand, {callers} callers"));
-            let pool = Arc::new(theirs.clone());
+            let (pool, written) = (theirs.clone(), Written::default());
+            let counted = written.clone();
             let transactions = move |key: String| {
-                let pool = pool.clone();
-                async move { by_hand(&pool, &key).await.map_err(|error| error.to_string()) }
+                let (pool, written) = (pool.clone(), written.clone());
+                async move { by_hand(&pool, &written, &key).await.map_err(|error| error.to_string()) }
             };
-            let measured = measure(transactions, load, async || Ok(())).await?;
-            by_hands.push((STEPS as u64 * measured.sagas) as f64 / measured.took.as_secs_f64());
+            by_hands.push(rate(transactions, load, &counted).await?);
             bar.inc(1);
             bar.set_message(format!("steps, {callers} callers"));
             ours.push(steps(&url, load).await?);
@@ -110,13 +119,30 @@ pub(super) async fn run(settings: &Settings, bar: &ProgressBar) -> Outcome<Vec<F
     Ok(findings)
 }
 
+/// Steps per second.
+async fn rate<Fut: Future<Output = Result<(), String>> + Send + 'static>(
+    saga: impl Fn(String) -> Fut + Clone + Send + 'static,
+    load: Load,
+    written: &Written,
+) -> Result<f64, String> {
+    let mut marks = Vec::new();
+    let measured = measure(saga, load, async || {
+        marks.push(written.load(Ordering::Relaxed));
+        Ok(())
+    });
+    let took = measured.await?.took;
+    let &[before, after] = &marks[..] else { return Err("a measurement has a begin and an end".to_owned()) };
+    Ok((after - before) as f64 / took.as_secs_f64())
+}
+
 /// Ours, in steps per second.
 async fn steps(url: &str, load: Load) -> Outcome<f64> {
     let pool = pool(url).await?;
-    let definition = definition(&pool)?;
+    let written = Written::default();
+    let definition = definition(&pool, &written)?;
     let engine = engine(url, load.at_once).await?.register(&definition).open().await?;
-    let measured = measure(saga(&engine, &definition), load, async || Ok(())).await?;
+    let steps_per_s = rate(saga(&engine, &definition), load, &written).await?;
     engine.shutdown(GRACE).await;
     pool.close().await;
-    Ok((STEPS as u64 * measured.sagas) as f64 / measured.took.as_secs_f64())
+    Ok(steps_per_s)
 }

@@ -142,7 +142,7 @@ async fn events(journal: &PostgresJournal, lease: Lease, ended: &mut impl FnMut(
 
 async fn mail(journal: &PostgresJournal, lease: Lease, round: &str, ended: &mut impl FnMut(&'static str)) {
     // One that is in flight, one that waits, one that is over, and one that is still to come.
-    for key in ["order-320", "order-16", "order-1", "order-to-come"] {
+    for key in ["order-320", "order-16", "order-99999", "order-to-come"] {
         journal.send(&[message(key, &format!("signal-{round}"))]).await.unwrap();
     }
     ended("send");
