@@ -7,7 +7,8 @@
 -- * What is changed is found by = ANY of the ids, or, where each row gets a value of its own, in a loop: a join with
 --   the table that is changed cannot be kept from being turned around.
 --
--- And arrays are taken apart in the list of columns, row by row; in FROM each of them is written to a table first.
+-- No plan has a bitmap either: of the few rows that a look-up may have, by what the planner guesses, it finds one, and
+-- the bitmap costs more than that. And arrays are taken apart in the list of columns, row by row; in FROM each of them is written to a table first.
 
 -- Creates sagas. Answers only for those that it did not create: the place in the arrays, and the
 -- saga that has the key.
@@ -16,7 +17,7 @@ CREATE OR REPLACE FUNCTION {schema}.start(
     p_nonce bigint[], p_body text[]
 ) RETURNS TABLE (place bigint, saga_id uuid, definition text, version integer, key text, input bytea, created_at bigint)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
@@ -92,7 +93,7 @@ CREATE OR REPLACE FUNCTION {schema}.append(
     p_parked uuid[], p_parked_due bigint[], p_parked_standing smallint[]
 ) RETURNS smallint[]
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
@@ -229,7 +230,7 @@ CREATE OR REPLACE FUNCTION {schema}.append_with_events(
     p_place integer[], p_nth integer[], p_event text[], p_topic text[], p_headers text[], p_payload text[]
 ) RETURNS smallint[]
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
@@ -261,7 +262,7 @@ CREATE OR REPLACE FUNCTION {schema}.append_with_effects(
     p_effects json
 ) RETURNS smallint[]
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
@@ -344,7 +345,7 @@ END $$;
 -- holds the lock manager's lock.
 CREATE OR REPLACE FUNCTION {schema}.grant_locks(p_key text[]) RETURNS void
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
@@ -379,7 +380,7 @@ RETURNS TABLE (
     saga_id uuid, definition text, version integer, key text, input bytea, created_at bigint, crashed boolean,
     next_due_at bigint, told_at bigint)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
@@ -436,7 +437,7 @@ RETURNS TABLE (
     saga_id uuid, definition text, version integer, key text, input bytea, created_at bigint,
     seq integer, at bigint, epoch bigint, body text)
 LANGUAGE plpgsql STABLE
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
@@ -476,7 +477,7 @@ CREATE OR REPLACE FUNCTION {schema}.relay(p_epoch bigint, p_limit integer)
 RETURNS TABLE (
     saga_id uuid, event_id text, topic text, headers text, payload text, attempts integer, at bigint, next_due_at bigint)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
@@ -523,7 +524,7 @@ CREATE OR REPLACE FUNCTION {schema}.settle(
     p_dead text[], p_dead_error text[]
 ) RETURNS void
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
@@ -546,7 +547,7 @@ END $$;
 -- Deletes sagas that have ended, and messages to sagas that never came.
 CREATE OR REPLACE FUNCTION {schema}.forget(p_saga uuid[], p_retention bigint) RETURNS bigint
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
