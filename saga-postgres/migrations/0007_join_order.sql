@@ -8,7 +8,16 @@
 --   the table that is changed cannot be kept from being turned around.
 --
 -- No plan has a bitmap either: of the few rows that a look-up may have, by what the planner guesses, it finds one, and
--- the bitmap costs more than that. And arrays are taken apart in the list of columns, row by row; in FROM each of them is written to a table first.
+-- the bitmap costs more than that. And arrays are taken apart in the list of columns, row by row; in FROM each of them
+-- is written to a table first.
+--
+-- Where scans are switched off, so is the compiler: a table that can only be scanned looks so dear then that its plan
+-- would be compiled each time.
+
+ALTER FUNCTION {schema}.claim_one(bigint, uuid) SET jit = off;
+ALTER FUNCTION {schema}.close_lease(bigint) SET jit = off;
+ALTER FUNCTION {schema}.change_locks(uuid, text, text[], timestamptz) SET jit = off;
+ALTER FUNCTION {schema}.revive(text, boolean) SET jit = off;
 
 -- Creates sagas. Answers only for those that it did not create: the place in the arrays, and the
 -- saga that has the key.
@@ -455,7 +464,7 @@ END $$;
 -- one is tried again at the next round.
 CREATE OR REPLACE FUNCTION {schema}.fence_lapsed() RETURNS SETOF bigint
 LANGUAGE plpgsql
-SET enable_seqscan = off SET lock_timeout = '2s'
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off SET lock_timeout = '2s'
 AS $$
 BEGIN
     -- Leases whose sagas have all been taken over are done with.
@@ -470,6 +479,30 @@ BEGIN
     )
     UPDATE {schema}.lease f SET fenced_at = clock_timestamp() FROM lapsed WHERE f.epoch = lapsed.epoch
     RETURNING f.epoch;
+END $$;
+
+-- What waits to be read by the sagas of a lease: messages, in the order in which they came, and locks that were given.
+CREATE FUNCTION {schema}.inbox(p_epoch bigint)
+RETURNS TABLE (saga_id uuid, message_id text, body text, step text, tokens text, nth bigint)
+LANGUAGE plpgsql STABLE
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT s.saga_id, m.message_id, m.body, NULL::text, NULL::text, m.nth FROM {schema}.message m
+    CROSS JOIN LATERAL (
+        SELECT o.saga_id FROM {schema}.saga o WHERE o.definition = m.definition AND o.key = m.key OFFSET 0
+    ) s
+    CROSS JOIN LATERAL (SELECT o.owner FROM {schema}.live o WHERE o.saga_id = s.saga_id OFFSET 0) l
+    WHERE m.read_seq IS NULL AND l.owner = p_epoch
+    UNION ALL
+    SELECT k.saga_id, NULL, NULL, k.step, json_object_agg(k.key, k.token)::text, 0 FROM {schema}.lock k
+    CROSS JOIN LATERAL (SELECT o.owner FROM {schema}.live o WHERE o.saga_id = k.saga_id OFFSET 0) l
+    WHERE k.token IS NOT NULL AND k.read_seq IS NULL AND l.owner = p_epoch
+    GROUP BY k.saga_id, k.step
+    ORDER BY 6;
 END $$;
 
 -- What the lease's worker is to publish now; the row without a saga tells when the next one is due.

@@ -67,14 +67,7 @@ statements! {
         WHERE EXISTS (SELECT 1 FROM {schema}.message m \
             WHERE m.definition = s.definition AND m.key = s.key AND m.read_seq IS NULL OFFSET 0)";
     send = "SELECT {schema}.send($1, $2, $3, $4) AS answers";
-    inbox = "SELECT s.saga_id, m.message_id, m.body, NULL AS step, NULL AS tokens, m.nth FROM {schema}.message m \
-        CROSS JOIN LATERAL (SELECT o.saga_id FROM {schema}.saga o \
-            WHERE o.definition = m.definition AND o.key = m.key OFFSET 0) s \
-        CROSS JOIN LATERAL (SELECT o.owner FROM {schema}.live o WHERE o.saga_id = s.saga_id OFFSET 0) l \
-        WHERE m.read_seq IS NULL AND l.owner = $1 \
-        UNION ALL SELECT k.saga_id, NULL, NULL, k.step, json_object_agg(k.key, k.token)::text, 0 FROM {schema}.lock k \
-        CROSS JOIN LATERAL (SELECT o.owner FROM {schema}.live o WHERE o.saga_id = k.saga_id OFFSET 0) l \
-        WHERE k.token IS NOT NULL AND k.read_seq IS NULL AND l.owner = $1 GROUP BY k.saga_id, k.step ORDER BY 6";
+    inbox = "SELECT saga_id, message_id, body, step, tokens FROM {schema}.inbox($1)";
     relay = "SELECT saga_id, event_id, topic, headers, payload, attempts, at, next_due_at FROM {schema}.relay($1, $2)";
     settle = "SELECT {schema}.settle($1, $2, $3, $4, $5, $6, $7)";
     dead_events = "SELECT saga_id, event_id, topic, headers, payload, attempts, {schema}.micros(at) AS at, \

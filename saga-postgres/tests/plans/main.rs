@@ -101,7 +101,7 @@ async fn every_hot_statement_goes_by_the_index_that_is_meant_for_it_on_full_tabl
 /// With short arrays, plans for the very values of a call look cheaper than those for all: then every call with one
 /// turn plans all its statements anew, which takes more than everything else that it does.
 #[tokio::test]
-async fn functions_of_the_hot_path_keep_their_plans() {
+async fn functions_of_the_hot_path_keep_their_plans_and_none_is_compiled() {
     let database = Cluster::shared().await.unwrap().database().await.unwrap();
     PostgresJournal::connect(database.url()).await.unwrap();
     let mut connection = PgConnection::connect(database.url()).await.unwrap();
@@ -110,4 +110,10 @@ async fn functions_of_the_hot_path_keep_their_plans() {
          AND 'enable_hashjoin=off' = ANY (proconfig) AND 'plan_cache_mode=force_generic_plan' <> ALL (proconfig) ORDER BY 1",
     );
     assert_eq!(anew.fetch_all(&mut connection).await.unwrap(), [""; 0]);
+    // A table that can only be scanned, where scans are switched off, looks so dear that its plan is compiled each time.
+    let compiled = sqlx::query_scalar::<_, String>(
+        "SELECT proname::text FROM pg_proc WHERE pronamespace = 'saga'::regnamespace \
+         AND 'enable_seqscan=off' = ANY (proconfig) AND 'jit=off' <> ALL (proconfig) ORDER BY 1",
+    );
+    assert_eq!(compiled.fetch_all(&mut connection).await.unwrap(), [""; 0]);
 }
