@@ -12,12 +12,13 @@
 -- is written to a table first.
 --
 -- Where scans are switched off, so is the compiler: a table that can only be scanned looks so dear then that its plan
--- would be compiled each time.
+-- would be compiled each time. (Whoever replaces one of these functions has to say all its settings again.)
 
 ALTER FUNCTION {schema}.claim_one(bigint, uuid) SET jit = off;
 ALTER FUNCTION {schema}.close_lease(bigint) SET jit = off;
 ALTER FUNCTION {schema}.change_locks(uuid, text, text[], timestamptz) SET jit = off;
 ALTER FUNCTION {schema}.revive(text, boolean) SET jit = off;
+ALTER FUNCTION {schema}.send(text[], text[], text[], text[]) SET enable_bitmapscan = off;
 
 -- Creates sagas. Answers only for those that it did not create: the place in the arrays, and the
 -- saga that has the key.
@@ -73,7 +74,8 @@ BEGIN
     ON CONFLICT DO NOTHING;
     INSERT INTO {schema}.live (saga_id, definition, version, owner, due_at)
     SELECT n.saga, n.definition, n.version, p_epoch, CASE WHEN p_epoch IS NULL THEN v_now END
-    FROM (SELECT unnest(p_saga) AS saga, unnest(p_definition) AS definition, unnest(p_version) AS version) n WHERE n.saga = ANY (v_new)
+    FROM (SELECT unnest(p_saga) AS saga, unnest(p_definition) AS definition, unnest(p_version) AS version) n
+    WHERE n.saga = ANY (v_new)
     ON CONFLICT DO NOTHING;
     PERFORM 1 FROM (SELECT unnest(p_saga) AS saga, unnest(p_definition) AS definition, unnest(p_key) AS key) n
     CROSS JOIN LATERAL (
@@ -158,7 +160,7 @@ BEGIN
         )
         SELECT array_agg(written.saga_id) INTO v_written FROM written;
     END;
-    IF 1 = ANY (p_ends) OR 2 = ANY (p_ends) THEN
+    IF 0 < ANY (p_ends) THEN
         SELECT array_agg(t.saga) INTO v_ended FROM (SELECT unnest(p_saga) AS saga, unnest(p_ends) AS ends) t
         WHERE t.ends > 0 AND (v_all OR t.saga = ANY (v_written));
     END IF;
@@ -607,7 +609,8 @@ BEGIN
         RETURN 0;
     END IF;
     FOR v IN
-        SELECT o.saga, o.ended_at, s.definition, s.key FROM (SELECT unnest(v_saga) AS saga, unnest(v_ended) AS ended_at) o
+        SELECT o.saga, o.ended_at, s.definition, s.key
+        FROM (SELECT unnest(v_saga) AS saga, unnest(v_ended) AS ended_at) o
         LEFT JOIN LATERAL (SELECT * FROM {schema}.saga i WHERE i.saga_id = o.saga OFFSET 0) s ON true
     LOOP
         DELETE FROM {schema}.message m WHERE m.definition = v.definition AND m.key = v.key;

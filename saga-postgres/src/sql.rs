@@ -67,7 +67,7 @@ statements! {
         WHERE EXISTS (SELECT 1 FROM {schema}.message m \
             WHERE m.definition = s.definition AND m.key = s.key AND m.read_seq IS NULL OFFSET 0)";
     send = "SELECT {schema}.send($1, $2, $3, $4) AS answers";
-    inbox = "SELECT saga_id, message_id, body, step, tokens FROM {schema}.inbox($1)";
+    inbox = "SELECT saga_id, message_id, body, step, tokens FROM {schema}.inbox($1) ORDER BY nth";
     relay = "SELECT saga_id, event_id, topic, headers, payload, attempts, at, next_due_at FROM {schema}.relay($1, $2)";
     settle = "SELECT {schema}.settle($1, $2, $3, $4, $5, $6, $7)";
     dead_events = "SELECT saga_id, event_id, topic, headers, payload, attempts, {schema}.micros(at) AS at, \

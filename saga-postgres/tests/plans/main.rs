@@ -110,6 +110,11 @@ async fn functions_of_the_hot_path_keep_their_plans_and_none_is_compiled() {
          AND 'enable_hashjoin=off' = ANY (proconfig) AND 'plan_cache_mode=force_generic_plan' <> ALL (proconfig) ORDER BY 1",
     );
     assert_eq!(anew.fetch_all(&mut connection).await.unwrap(), [""; 0]);
+    let by_bitmaps = sqlx::query_scalar::<_, String>(
+        "SELECT proname::text FROM pg_proc WHERE pronamespace = 'saga'::regnamespace \
+         AND 'enable_hashjoin=off' = ANY (proconfig) AND 'enable_bitmapscan=off' <> ALL (proconfig) ORDER BY 1",
+    );
+    assert_eq!(by_bitmaps.fetch_all(&mut connection).await.unwrap(), [""; 0]);
     // A table that can only be scanned, where scans are switched off, looks so dear that its plan is compiled each time.
     let compiled = sqlx::query_scalar::<_, String>(
         "SELECT proname::text FROM pg_proc WHERE pronamespace = 'saga'::regnamespace \
