@@ -23,7 +23,7 @@ pub(crate) struct Bench {
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     prepare::run()?;
     let mut stages = Stages::default();
-    let records = compare(&mut stages, bench.short)?;
+    let records = compare(&mut stages, if bench.short { Extent::Short } else { Extent::Whole })?;
     if let Some(file) = &bench.json {
         let not_copied = |source| Failure::NoCounts { file: file.display().to_string(), source };
         std::fs::copy(&records, file).map_err(not_copied)?;
@@ -35,16 +35,36 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How much is compared.
+pub(crate) enum Extent<'a> {
+    /// All cases, beside other engines.
+    Whole,
+    /// All cases, beside the floors alone, in shorter rounds.
+    Short,
+    /// One case, beside the floors alone.
+    Case { journal: &'a str, steps: u64, at_once: u64 },
+}
+
 /// Runs the comparison, and tells where its records are.
-pub(crate) fn compare(stages: &mut Stages, short: bool) -> Result<PathBuf, Failure> {
-    let out = target().join("compare");
+pub(crate) fn compare(stages: &mut Stages, extent: Extent<'_>) -> Result<PathBuf, Failure> {
     let mut command = program("compare");
-    command.arg("--out").arg(&out);
-    match short {
-        true => command.args(["--seconds", "1"]),
-        false => command.arg("--peers"),
+    let (stage, folder) = match extent {
+        Extent::Whole => {
+            command.arg("--peers");
+            ("the comparison", "compare")
+        }
+        Extent::Short => {
+            command.args(["--seconds", "1"]);
+            ("the comparison", "compare")
+        }
+        Extent::Case { journal, steps, at_once } => {
+            command.args(["--journal", journal]);
+            command.args(["--steps", &steps.to_string(), "--at-once", &at_once.to_string()]);
+            ("one case again", "compare-again")
+        }
     };
-    stages.run("the comparison", &mut command)?;
+    let out = target().join(folder);
+    stages.run(stage, command.arg("--out").arg(&out))?;
     Ok(out.join("compare.json"))
 }
 

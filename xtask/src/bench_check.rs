@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::Value;
 
-use crate::bench::compare;
+use crate::bench::{Extent, compare};
 use crate::failure::Failure;
 use crate::prepare;
 use crate::stage::{Stages, cargo};
@@ -23,7 +23,8 @@ pub(crate) struct BenchCheck {
     /// part of the tests.)
     #[arg(long)]
     costs_only: bool,
-    /// The records of a comparison that was made before, by `cargo xtask bench --json`. Otherwise a short one is made.
+    /// The records of a comparison that was made before, by `cargo xtask bench --json`. Otherwise a short one is made,
+    /// and what it finds lost is measured again before it is believed.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -35,13 +36,43 @@ pub(crate) fn run(check: &BenchCheck) -> Result<(), Failure> {
     if check.costs_only {
         return Ok(());
     }
-    let now = match &check.json {
-        Some(file) => file.clone(),
-        None => compare(&mut stages, true)?,
+    let known = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/figures.json"))?;
+    let lost = match &check.json {
+        Some(file) => losses(&known, &read(file)?),
+        None => {
+            let now = read(&compare(&mut stages, Extent::Short)?)?;
+            lost_twice(&known, &now, |then| read(&compare(&mut stages, case(then)?)?))?
+        }
     };
-    let known = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/figures.json");
-    let lost = losses(&read(&known)?, &read(&now)?);
     if lost.is_empty() { Ok(()) } else { Err(Failure::Slower { lost: lost.join("; ") }) }
+}
+
+/// The case that a record of the repository is of.
+fn case(record: &Value) -> Result<Extent<'_>, Failure> {
+    let case = |record: &'_ Value| Some((record["steps"].as_u64()?, record["concurrency"].as_u64()?));
+    match (record["journal"].as_str(), case(record)) {
+        (Some(journal), Some((steps, at_once))) => Ok(Extent::Case { journal, steps, at_once }),
+        _ => Err(Failure::NoCase { record: record.to_string() }),
+    }
+}
+
+/// What is lost in the second records and, measured again, is still lost: short rounds differ by more than the
+/// tolerance now and then, and of a dozen cases one nearly always does.
+fn lost_twice(
+    known: &[Value],
+    now: &[Value],
+    mut again: impl FnMut(&Value) -> Result<Vec<Value>, Failure>,
+) -> Result<Vec<String>, Failure> {
+    let mut lost = Vec::new();
+    for then in known.iter().map(std::slice::from_ref) {
+        let once = losses(then, now);
+        if once.is_empty() {
+            continue;
+        }
+        println!("measured again: {}", once.join("; "));
+        lost.extend(losses(then, &again(&then[0])?));
+    }
+    Ok(lost)
 }
 
 fn read(file: &Path) -> Result<Vec<Value>, Failure> {
@@ -93,6 +124,17 @@ mod tests {
         assert_eq!(losses(&known, &[ours(0.52, 1.3)]), Vec::<String>::new());
         assert_eq!(losses(&known, &[ours(0.5, 1.2)]).len(), 1);
         assert_eq!(losses(&known, &[ours(0.6, 1.4)]).len(), 1);
+    }
+
+    #[test]
+    fn a_loss_counts_when_it_is_measured_twice() -> Result<(), Failure> {
+        let known = [ours(0.6, 1.2)];
+        let twice = |now: f64, again: f64| lost_twice(&known, &[ours(now, 1.2)], |_| Ok(vec![ours(again, 1.2)]));
+        assert_eq!(twice(0.5, 0.6)?, Vec::<String>::new());
+        assert_eq!(twice(0.5, 0.5)?.len(), 1);
+        let none = lost_twice(&known, &known, |_| unreachable!("nothing is lost"))?;
+        assert_eq!(none, Vec::<String>::new());
+        Ok(())
     }
 
     #[test]

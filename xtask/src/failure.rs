@@ -37,6 +37,8 @@ pub(crate) enum Failure {
     NotCounts { file: String, source: serde_json::Error },
     #[error("{file} does not hold the records of a comparison")]
     NotRecords { file: String, source: serde_json::Error },
+    #[error("benches/figures.json has a record without journal, steps or concurrency: {record}")]
+    NoCase { record: String },
     #[error("lost more than the machine's noise: {lost}")]
     Slower { lost: String },
     #[error("{listed} bugs are seeded, and {caught} were caught: see reliability/seeded_bugs.md")]
