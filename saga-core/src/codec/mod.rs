@@ -27,14 +27,14 @@ pub trait Codec: Debug + Send + Sync + 'static {
     /// The stored form of a payload: a JSON text. `bound_to` names the one place where it may be opened.
     ///
     /// # Errors
-    /// See [`CodecError`]. The saga is then set aside; a start or a signal is refused.
+    /// See [`CodecError`]. The saga is then set aside; a start or a signal is refused. A panic is taken for an error.
     fn seal(&self, payload: &str, bound_to: &[u8]) -> Result<String, CodecError>;
 
     /// The payload that was stored. A text that this codec never made is handed back as it stands, so that
     /// what was written before the codec was switched on stays readable.
     ///
     /// # Errors
-    /// See [`CodecError`]. The saga is then set aside as unreadable.
+    /// See [`CodecError`]. The saga is then set aside as unreadable. A panic is taken for an error.
     fn open<'a>(&self, stored: &'a str, bound_to: &[u8]) -> Result<Cow<'a, str>, CodecError>;
 
     /// The stored form of an input's fingerprint, the same for all time. A plain fingerprint tells two
@@ -115,6 +115,9 @@ pub enum CodecError {
     /// What the codec handed back is no JSON text.
     #[error("what the codec handed back is no JSON text")]
     NotJson,
+    /// The codec panicked. What it said is withheld: it may quote a payload.
+    #[error("the codec panicked")]
+    Panicked,
     /// Another codec's own trouble. Its text must not show a payload.
     #[error("the codec failed")]
     Other {

@@ -2,6 +2,7 @@
 //! messages and theirs.
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::envelope::Envelope;
@@ -113,7 +114,7 @@ pub(crate) fn open_event<'a, 'b>(
     let plain = Json.open(stored, &place);
     let Err(mut problem) = plain else { return plain };
     for codec in blueprints.filter_map(|blueprint| blueprint.codec.as_ref()) {
-        match codec.open(stored, &place) {
+        match guarded(|| codec.open(stored, &place)) {
             Ok(opened) => return Ok(opened),
             Err(error) => problem = error,
         }
@@ -130,7 +131,13 @@ pub(crate) fn seal_late(blueprint: &Blueprint, late: &LateSignal) -> Result<Payl
 }
 
 fn seal(codec: &dyn Codec, payload: &Payload, place: &[u8]) -> Result<Payload, CodecError> {
-    Payload::from_json(codec.seal(payload.as_json(), place)?).map_err(|_quotes_it| CodecError::NotJson)
+    let sealed = guarded(|| codec.seal(payload.as_json(), place))?;
+    Payload::from_json(sealed).map_err(|_quotes_it| CodecError::NotJson)
+}
+
+/// What the codec, which may be the host's own, answers; a panic is an answer as well, for this payload and no other.
+fn guarded<T>(ask: impl FnOnce() -> Result<T, CodecError>) -> Result<T, CodecError> {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or(Err(CodecError::Panicked))
 }
 
 /// None when the payload was not sealed. What a child returned is sealed with the child's codec.
@@ -143,7 +150,7 @@ fn open(blueprint: &Blueprint, payload: &Payload, place: &[u8]) -> Result<Option
 }
 
 fn open_with(codec: &dyn Codec, payload: &Payload, place: &[u8]) -> Result<Option<Payload>, CodecError> {
-    match codec.open(payload.as_json(), place)? {
+    match guarded(|| codec.open(payload.as_json(), place))? {
         Cow::Borrowed(_) => Ok(None),
         Cow::Owned(text) => Payload::from_json(text).map(Some).map_err(|_quotes_it| CodecError::NotJson),
     }

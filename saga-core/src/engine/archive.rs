@@ -26,6 +26,6 @@ use crate::journal::History;
 #[async_trait]
 pub trait Archive: Debug + Send + Sync + 'static {
     /// Takes the histories, durably, before it returns. It may be given the same one again, after a
-    /// crash. After an error none of them is deleted, and all are offered again later.
+    /// crash. After an error or a panic none of them is deleted, and all are offered again later.
     async fn keep(&self, histories: &[History]) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }

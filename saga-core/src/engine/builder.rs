@@ -21,6 +21,7 @@ use super::intercept::Interceptor;
 use super::late::dead_letter;
 use super::rooms::Rooms;
 use super::schedule::{Every, Missed, Schedule};
+use super::supervise::supervise;
 use super::watch::Watchers;
 use super::{Engine, Inner, incarnation, worker};
 use crate::checkpoint::Checkpoint;
@@ -324,7 +325,8 @@ impl EngineBuilder {
         if let Some(name) = inner.options.worker.clone() {
             worker::begin(&inner, name).await?;
             for schedule in schedules {
-                inner.loops.spawn(schedule.run(inner.clone()));
+                let tick = move |inner| schedule.clone().run(inner);
+                inner.loops.spawn(supervise(inner.clone(), "schedule", tick));
             }
         }
         Ok(Engine { inner, _alive: Arc::new(alive.drop_guard()) })

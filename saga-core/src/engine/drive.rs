@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 use tracing::{Instrument as _, error, info_span, warn};
 
-use super::attempt::{self, panic_message};
+use super::attempt;
 use super::dependency::Permit;
 use super::incarnation::{Hold, Incarnation, Written, outage_delay};
 use super::intercept::Call;
@@ -32,7 +32,8 @@ use crate::time::Timestamp;
 /// parked. A second is what parking and claiming again would cost a busy journal anyway.
 const STAY_MAX: Duration = Duration::from_secs(1);
 
-/// How patiently a saga is taken up anew whose turn the journal has refused: about a second.
+/// How patiently a saga is taken up anew whose turn the journal has refused, or whose driver has panicked: about a
+/// second.
 const REFUSED_DELAY: u32 = 7;
 
 /// Why the driver let go of a saga.
@@ -100,12 +101,18 @@ impl Driver {
 
     /// As [`Driver::spawn`], in the caller's task. (No `async fn`, which would keep room for the future twice.)
     pub(crate) fn run_guarded(self, place: Place) -> impl Future<Output = ()> + Send {
-        let (inner, id) = (self.inner.clone(), self.saga.id);
+        let (inner, id, blueprint) = (self.inner.clone(), self.saga.id, self.saga.blueprint.clone());
         // What runs has gone by then, so that the saga is let go before the worker looks for it.
-        AssertUnwindSafe(self.run(place)).catch_unwind().map(move |ran| {
+        AssertUnwindSafe(self.run(place)).catch_unwind().then(move |ran| async move {
             if let Err(panic) = ran {
-                error!(saga.id = %id, panic = panic_message(&*panic), "the driver panicked; taking the saga up anew");
+                let panic = blueprint.panic_text(&*panic);
+                error!(saga.id = %id, panic, "the driver panicked; taking the saga up anew");
                 inner.watchers.forget(id);
+                // It may well panic anew: not as fast as the processor can.
+                tokio::select! {
+                    () = inner.draining.cancelled() => {}
+                    () = tokio::time::sleep(outage_delay(REFUSED_DELAY)) => {}
+                }
                 inner.claims.ask_to_reconcile();
             }
         })

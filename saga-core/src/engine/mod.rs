@@ -28,6 +28,7 @@ mod saga;
 mod schedule;
 mod send;
 mod start;
+mod supervise;
 mod telemetry;
 mod turn;
 mod verify;

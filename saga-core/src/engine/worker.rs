@@ -2,6 +2,7 @@
 //! leases have lapsed. When it loses its own lease it begins again under a new epoch.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::drive::{Driver, quarantine};
 use super::incarnation::{Hold, Incarnation, outage_delay};
 use super::mailbox::deliver;
 use super::saga::{Saga, describe, moment};
+use super::supervise::supervise;
 use super::{Inner, alert, housekeeping, relay, telemetry};
 use crate::id::SagaId;
 use crate::journal::{Claimed, History, JournalError, Lease, SagaHeader};
@@ -32,13 +34,13 @@ const FENCE_EVERY: Duration = Duration::from_secs(1);
 
 /// Opens the first lease and starts the worker's loops.
 pub(crate) async fn begin(inner: &Arc<Inner>, name: String) -> Result<(), JournalError> {
-    let first = open(inner, &name).await?;
-    inner.loops.spawn(alert::run(inner.clone()));
-    inner.loops.spawn(housekeeping::run(inner.clone()));
+    let mut first = Some(open(inner, &name).await?);
+    inner.loops.spawn(supervise(inner.clone(), "alert", alert::run));
+    inner.loops.spawn(supervise(inner.clone(), "housekeeping", housekeeping::run));
     if let Some(publisher) = inner.options.publisher.clone() {
-        inner.loops.spawn(relay::run(inner.clone(), publisher));
+        inner.loops.spawn(supervise(inner.clone(), "relay", move |inner| relay::run(inner, publisher.clone())));
     }
-    inner.loops.spawn(run(inner.clone(), name, first));
+    inner.loops.spawn(supervise(inner.clone(), "worker", move |inner| run(inner, name.clone(), first.take())));
     Ok(())
 }
 
@@ -59,9 +61,22 @@ fn safe_ttl(inner: &Inner) -> Duration {
     inner.options.lease_ttl * 5 / 6
 }
 
-async fn run(inner: Arc<Inner>, name: String, first: Arc<Incarnation>) {
-    let mut incarnation = first;
+/// Holds a lease and works under it, and under the next one when it is lost, until the worker stops. Without a first
+/// one it has panicked before: nobody renews what it held then.
+async fn run(inner: Arc<Inner>, name: String, first: Option<Arc<Incarnation>>) {
+    if let (None, Some(left)) = (&first, inner.incarnation()) {
+        left.lost.cancel();
+        inner.set_incarnation(None);
+    }
+    let mut next = first;
     loop {
+        let incarnation = match next.take() {
+            Some(incarnation) => incarnation,
+            None => match reopen(&inner, &name).await {
+                Some(incarnation) => incarnation,
+                None => return,
+            },
+        };
         tokio::select! {
             biased;
             () = incarnation.lost.cancelled() => {}
@@ -74,10 +89,6 @@ async fn run(inner: Arc<Inner>, name: String, first: Arc<Incarnation>) {
         }
         telemetry::lease_lost();
         warn!(worker = name, epoch = %incarnation.epoch(), "the lease is lost; its sagas belong to other workers now");
-        match reopen(&inner, &name).await {
-            Some(next) => incarnation = next,
-            None => return,
-        }
     }
 }
 
@@ -321,8 +332,14 @@ async fn take_in(
     delivered
 }
 
-/// Folds a history, and takes in that whatever was under way is now unknown.
+/// As [`revive_unguarded`]. A history that makes it panic is that saga's trouble, and no other's.
 fn revive(inner: &Inner, history: &History, crashed: bool) -> Result<Saga, String> {
+    let revived = catch_unwind(AssertUnwindSafe(|| revive_unguarded(inner, history, crashed)));
+    revived.unwrap_or_else(|_may_quote_a_payload| Err("its history makes this worker panic".to_owned()))
+}
+
+/// Folds a history, and takes in that whatever was under way is now unknown.
+fn revive_unguarded(inner: &Inner, history: &History, crashed: bool) -> Result<Saga, String> {
     let header = &history.header;
     let blueprint = inner
         .blueprint(&header.definition, header.version)

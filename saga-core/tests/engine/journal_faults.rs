@@ -156,8 +156,18 @@ async fn a_start_that_is_refused_is_told_so_and_keeps_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_journal_that_panics_while_it_writes_costs_the_lease_and_no_saga() {
-    for (method, calls) in [("start", 1), ("append", 5)] {
+async fn a_journal_that_panics_costs_the_lease_and_no_saga() {
+    let calls = [
+        ("start", 1),
+        ("append", 5),
+        ("claim", 4),
+        ("load", 1),
+        ("close_lease", 1),
+        ("renew_lease", 1),
+        ("fence_lapsed", 1),
+        ("unalerted", 1),
+    ];
+    for (method, calls) in calls {
         for call in 0..calls {
             let planned = Planned { method, call, fault: Fault::Panics };
             assert!(run(Some(planned)).await, "{planned:?} was not reached");

@@ -19,6 +19,7 @@ mod late;
 mod locking;
 mod observed;
 mod outages;
+mod panics;
 mod prompt;
 mod publishing;
 mod retry_now;

@@ -104,9 +104,12 @@ async fn ended_sagas_are_deleted_after_their_retention() {
     assert!(matches!(saga.outcome().await, Err(saga_core::engine::OutcomeError::NotFound { .. })));
 }
 
-/// Takes everything but the first time.
+/// Takes everything but the first time, and may panic then.
 #[derive(Clone, Debug, Default)]
-struct Shelf(std::sync::Arc<std::sync::Mutex<(u32, Vec<String>)>>);
+struct Shelf {
+    taken: std::sync::Arc<std::sync::Mutex<(u32, Vec<String>)>>,
+    panics: bool,
+}
 
 #[saga_core::async_trait]
 impl saga_core::engine::Archive for Shelf {
@@ -114,9 +117,10 @@ impl saga_core::engine::Archive for Shelf {
         &self,
         histories: &[saga_core::journal::History],
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let mut shelf = self.0.lock().unwrap();
+        let mut shelf = self.taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         shelf.0 += 1;
         if shelf.0 == 1 {
+            assert!(!self.panics, "no room");
             return Err("no room".into());
         }
         shelf.1.extend(histories.iter().map(|saga| format!("{} {}", saga.header.key, saga.turns.len())));
@@ -125,16 +129,23 @@ impl saga_core::engine::Archive for Shelf {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ended_sagas_are_archived_before_they_are_deleted_and_stay_when_the_archive_refuses() {
-    let (journal, shelf) = (MemoryJournal::new(), Shelf::default());
+async fn ended_sagas_are_archived_before_they_are_deleted_and_stay_when_the_archive_refuses_or_panics() {
+    for panics in [false, true] {
+        are_archived_and_then_deleted(Shelf { panics, ..Shelf::default() }).await;
+    }
+}
+
+async fn are_archived_and_then_deleted(shelf: Shelf) {
+    let journal = MemoryJournal::new();
+    let taken = || shelf.taken.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let definition = slow(&World::default(), Duration::ZERO);
     let hour = Duration::from_secs(3600);
     let engine = engine(&journal).register(&definition).retention(hour).archive(shelf.clone()).open().await.unwrap();
     let saga = engine.start(&definition, "k", 1).await.unwrap();
     completed(&saga).await;
     tokio::time::sleep(hour).await;
-    until("the first try", async || shelf.0.lock().unwrap().0 == 1).await;
+    until("the first try", async || taken().0 == 1).await;
     assert!(engine.status(saga.id()).await.unwrap().is_some(), "what is not archived stays");
     until("deleted", async || engine.status(saga.id()).await.unwrap().is_none()).await;
-    assert_eq!(shelf.0.lock().unwrap().1, ["k 3"]);
+    assert_eq!(taken().1, ["k 3"]);
 }
