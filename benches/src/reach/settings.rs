@@ -8,6 +8,9 @@ use clap::{Args, ValueEnum};
 /// What can be measured by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
+    /// Whether memory grows.
+    // Before all others: of the heap that these leave behind, what is touched again comes back in huge pages.
+    Soak,
     /// Latency under a schedule, at 80 % of the peak rate.
     Fair,
     /// Three worker processes against one.
@@ -20,8 +23,6 @@ pub enum Scenario {
     Recovery,
     /// What a saga in flight takes.
     Memory,
-    /// Whether memory grows.
-    Soak,
     /// Transactional steps against transactions by hand.
     Transactional,
     /// Events on their way to JetStream.
