@@ -49,11 +49,11 @@ pub(crate) fn run(check: &BenchCheck) -> Result<(), Failure> {
 
 /// The case that a record of the repository is of.
 fn case(record: &Value) -> Result<Extent<'_>, Failure> {
-    let case = |record: &'_ Value| Some((record["steps"].as_u64()?, record["concurrency"].as_u64()?));
-    match (record["journal"].as_str(), case(record)) {
-        (Some(journal), Some((steps, at_once))) => Ok(Extent::Case { journal, steps, at_once }),
-        _ => Err(Failure::NoCase { record: record.to_string() }),
-    }
+    let case = || {
+        let (steps, at_once) = (record["steps"].as_u64()?, record["concurrency"].as_u64()?);
+        Some(Extent::Case { journal: record["journal"].as_str()?, steps, at_once })
+    };
+    case().ok_or_else(|| Failure::NoCase { record: record.to_string() })
 }
 
 /// What is lost in the second records and, measured again, is still lost: short rounds differ by more than the

@@ -294,7 +294,16 @@ impl Saga {
         let known = &self.state.steps()[step];
         let name = known.name().clone();
         // A user's `map`, or a `Deserialize`, may panic: that is this saga's trouble, and no other's.
-        let prepare = || self.blueprint.steps[self.state.origin(step)].prepare(op, step, &Outputs::of(&self.state));
+        // So may a codec's fingerprint. None when the input is no longer what it was when the step first began.
+        let prepare = || {
+            let prepared =
+                self.blueprint.steps[self.state.origin(step)].prepare(op, step, &Outputs::of(&self.state))?;
+            let input = match known.input() {
+                Some(input) => self.blueprint.is_digest(input, prepared.input).then_some(input),
+                None => Some(self.blueprint.digest(prepared.input)),
+            };
+            Ok((prepared, input))
+        };
         let prepared = match catch_unwind(AssertUnwindSafe(prepare)) {
             Ok(prepared) => prepared,
             Err(panic) => {
@@ -303,8 +312,7 @@ impl Saga {
             }
         };
         match prepared {
-            Ok(prepared) if known.input().is_none_or(|input| self.blueprint.is_digest(input, prepared.input)) => {
-                let input = known.input().unwrap_or_else(|| self.blueprint.digest(prepared.input));
+            Ok((prepared, Some(input))) => {
                 let intent = self.state.intent(&self.blueprint.plan, step, op, input, now);
                 self.apply(intent)?;
                 // Mostly one: a vector's own first room is for four.
@@ -312,7 +320,7 @@ impl Saga {
                 self.prepared.push((step, prepared, permit));
                 Ok(())
             }
-            Ok(_) => self.call_human(
+            Ok((_, None)) => self.call_human(
                 name,
                 op,
                 AttentionReason::InputChanged,

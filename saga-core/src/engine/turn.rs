@@ -1,6 +1,8 @@
 //! What goes with a turn beside its records: dead letters, messages to other sagas, locks. All of it
 //! follows from the records.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::saga::Saga;
 use crate::checkpoint::CheckpointError;
 use crate::codec;
@@ -21,6 +23,9 @@ pub(crate) enum TurnError {
     /// What the saga returns to its parent has none.
     #[error("what the saga returns cannot be encoded for its parent")]
     Output(#[from] CheckpointError),
+    /// The definition's own code panicked.
+    #[error("working out what the saga returns to its parent panicked: {0}")]
+    Panicked(String),
 }
 
 impl Saga {
@@ -49,8 +54,11 @@ impl Saga {
     }
 
     fn output(&self) -> Result<ChildEnd, TurnError> {
-        let output = (self.blueprint.encode_output)(self.state());
-        Ok(ChildEnd::Completed(output.map_err(|error| self.blueprint.withhold(error))?))
+        // A user's `map`, or a `Serialize`, may panic.
+        match catch_unwind(AssertUnwindSafe(|| (self.blueprint.encode_output)(self.state()))) {
+            Ok(output) => Ok(ChildEnd::Completed(output.map_err(|error| self.blueprint.withhold(error))?)),
+            Err(panic) => Err(TurnError::Panicked(self.blueprint.panic_text(&*panic).to_owned())),
+        }
     }
 
     fn to_parent(&self, parent: &Parent, what: &str, end: ChildEnd) -> Result<Message, TurnError> {
